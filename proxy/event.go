@@ -1,0 +1,202 @@
+package proxy
+
+import (
+	"crypto/rand"
+	"encoding/base32"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"net/netip"
+	"strings"
+	"sync/atomic"
+	"time"
+)
+
+// Kind names what an Event tells. The names are stable: they are stored and exported.
+type Kind string
+
+const (
+	// KindStart and KindStop frame one run of the log. They belong to no session; Detail tells the
+	// version and the durability in force. Written by the log itself.
+	KindStart Kind = "start"
+	KindStop  Kind = "stop"
+	// KindConnect is a session's first event: Peer, Listener, Backend, Text (the backend's greeting)
+	// and, on an implicit TLS listener, TLS.
+	KindConnect Kind = "connect"
+	// KindTLS tells that the handshake after STLS is done: TLS.
+	KindTLS Kind = "tls"
+	// KindCommand is one command with its outcome; the reply is complete on the client's side only
+	// after this event is on stable storage.
+	KindCommand Kind = "command"
+	// KindOpened comes before the first octet of mail that RETR, TOP and their kin disclose.
+	KindOpened Kind = "opened"
+	// KindIntent comes before a QUIT that would commit Count deletes is forwarded.
+	KindIntent Kind = "intent"
+	// KindDelete is the fate of one DELE: Message, UID, and Detail one of the Delete constants.
+	KindDelete Kind = "delete"
+	// KindAnomaly is a breach of the protocol: Detail is its stable name, Side who did it.
+	KindAnomaly Kind = "anomaly"
+	// KindEnd is a session's last event: Side, Detail (the reason), Received, Sent, Duration.
+	KindEnd Kind = "end"
+	// KindRefused counts connections that never became a session (refused by a limit, a failed
+	// handshake, a silent probe): Peer (port 0), Listener, Detail (the reason), Count, Duration (the
+	// span counted). It belongs to no session.
+	KindRefused Kind = "refused"
+	// KindGap tells that Count events could not be recorded. Written by the log itself.
+	KindGap Kind = "gap"
+)
+
+// The fates of a delete, in Event.Detail of a KindDelete.
+const (
+	DeleteCommitted  = "committed"   // QUIT was answered +OK
+	DeleteRolledBack = "rolled_back" // RSET, or the session ended without an accepted QUIT
+	DeleteUnknown    = "unknown"     // QUIT was sent and no reply was seen
+)
+
+// The sides of a session, in Event.Side: whose doing the end or the anomaly was.
+const (
+	SideClient  = "client"
+	SideBackend = "backend"
+	SideProxy   = "proxy"
+)
+
+// Outcomes of a login attempt, in Event.Login.
+const (
+	LoginOK     = "ok"
+	LoginFailed = "failed"
+)
+
+// Redacted stands in an Event wherever a secret, or what may be one, was left out.
+const Redacted = "<redacted>"
+
+// Event is one thing that happened in a session, already redacted: no field ever holds a secret
+// (passwords, SASL lines, APOP digests) in any encoding. Zero fields mean "does not apply". All
+// strings own their memory, are bounded, and may hold text chosen by an attacker: escape them.
+type Event struct {
+	Session SessionID // zero for events outside any session
+	Time    time.Time
+	Kind    Kind
+
+	Verb     string        // canonical upper-case command verb; Redacted for an unknown one before login
+	Arg      string        // the argument, redacted
+	Status   string        // "+OK", "-ERR", or "" when no reply was seen
+	Code     string        // extended response code without brackets, e.g. "IN-USE" (RFC 2449 section 8)
+	Text     string        // the rest of the status line, at most MaxText octets, scrubbed of secrets
+	Local    bool          // answered by the proxy; the backend never saw it
+	Partial  bool          // the reply was cut: Octets and Lines tell what the client was sent
+	Message  int64         // message number of RETR, TOP, DELE, LIST n, UIDL n
+	UID      string        // the message's unique-id, when a UIDL in this session told it
+	Octets   int64         // octets of a multi-line body as relayed, terminator left out, stuffing included
+	Lines    int64         // its LF-terminated lines
+	Duration time.Duration // of the command: from its last octet in to its reply's last octet from the backend
+
+	User      string // on a login attempt: the name claimed, "" if unknown
+	Mechanism string // on a login attempt: "USER", "APOP", or the SASL mechanism
+	Login     string // LoginOK or LoginFailed on the command that ends a login attempt
+
+	Side   string // SideClient, SideBackend, SideProxy
+	Detail string // see the Kind
+	Count  int64  // see the Kind
+
+	Peer     netip.AddrPort // the client's address
+	Listener string         // the listener's name, e.g. "pop3s"
+	Backend  string         // host:port dialled
+	TLS      *TLS           // facts of the client's leg
+
+	Received int64 // octets of POP3 from the client, TLS and its overhead not counted
+	Sent     int64 // octets of POP3 to the client
+}
+
+// MaxText bounds Event.Text and every other string taken from the wire, in octets.
+const MaxText = 512
+
+// TLS tells what was negotiated on the client's leg.
+type TLS struct {
+	Version string // "TLS 1.3"
+	Cipher  string // IANA name, e.g. "TLS_AES_128_GCM_SHA256"
+	Group   string // key exchange group, e.g. "X25519MLKEM768"
+	SNI     string // server name asked for, "" if none
+	ALPN    string // "pop3" or ""
+	Resumed bool
+}
+
+// Recorder keeps Events. Implemented by the audit log.
+type Recorder interface {
+	// Record appends ev and returns its Receipt without waiting for the disk. It may block while the
+	// recorder's queue is full. Events of one caller keep their order, and a Receipt that is good
+	// vouches for all events recorded before it.
+	Record(ev Event) Receipt
+}
+
+// Receipt is the promise that an Event will be on stable storage.
+type Receipt interface {
+	// Wait returns nil once the Event, and every Event recorded before it, is kept as durably as the
+	// recorder is configured to. It returns an error wrapping ErrNotRecorded when the Event could not
+	// be kept and the caller must not release the reply. It never blocks for ever.
+	Wait() error
+}
+
+// ErrNotRecorded is wrapped by errors of Receipt.Wait: no reply may be released without its record.
+var ErrNotRecorded = errors.New("not recorded")
+
+// SessionID names a session for ever. IDs made later by one process are larger, and IDs of different
+// processes differ: 41 bits of milliseconds since 2020 and 22 random bits. It prints as 13 characters
+// of lower-case base32 that sort as the numbers do.
+type SessionID int64
+
+const sessionEpoch = 1_577_836_800_000 // 2020-01-01T00:00:00Z in Unix milliseconds
+
+var (
+	sessionAlphabet = base32.NewEncoding("0123456789abcdefghjkmnpqrstvwxyz").WithPadding(base32.NoPadding)
+	lastSession     atomic.Int64
+)
+
+// NewSessionID makes an ID for a session that begins at t.
+func NewSessionID(t time.Time) SessionID {
+	var r [4]byte
+	rand.Read(r[:]) // never fails (crypto/rand)
+	id := (t.UnixMilli()-sessionEpoch)<<22 | int64(binary.BigEndian.Uint32(r[:])>>10)
+	for {
+		last := lastSession.Load()
+		id = max(id, last+1)
+		if lastSession.CompareAndSwap(last, id) {
+			return SessionID(id)
+		}
+	}
+}
+
+// String returns the 13-character form, or "" for zero.
+func (id SessionID) String() string {
+	if id == 0 {
+		return ""
+	}
+	var b [8]byte
+	binary.BigEndian.PutUint64(b[:], uint64(id))
+	return sessionAlphabet.EncodeToString(b[:])
+}
+
+// ParseSessionID reads what String wrote; letters may be of either case.
+func ParseSessionID(s string) (SessionID, error) {
+	b, err := sessionAlphabet.DecodeString(strings.ToLower(s))
+	if err != nil || len(b) != 8 {
+		return 0, fmt.Errorf("session ID %.40q: want 13 characters of 0-9 and a-z", s)
+	}
+	id := SessionID(binary.BigEndian.Uint64(b))
+	if id <= 0 || id.String() != strings.ToLower(s) {
+		return 0, fmt.Errorf("session ID %.40q is out of range", s)
+	}
+	return id, nil
+}
+
+// MarshalText writes the ID as String does: JSON numbers cannot hold it.
+func (id SessionID) MarshalText() ([]byte, error) { return []byte(id.String()), nil }
+
+// UnmarshalText reads what MarshalText wrote.
+func (id *SessionID) UnmarshalText(b []byte) (err error) {
+	if len(b) == 0 {
+		*id = 0
+		return nil
+	}
+	*id, err = ParseSessionID(string(b))
+	return err
+}

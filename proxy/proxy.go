@@ -1,0 +1,52 @@
+// Package proxy relays POP3 sessions between mail clients and one backend, in lock-step, and records
+// every command before its reply is complete.
+//
+// A Server takes connections from any number of listeners (Serve), speaks TLS to the client, dials the
+// backend, and moves commands and replies between the two, one goroutine a session. What happened is told
+// to a Recorder as Events, redacted by proxy/pop3, the wire grammar. The package knows nothing of
+// certificates, SQL or HTTP.
+//
+// Invariants:
+//   - No reply is complete on the client's side before its Event's Receipt is good (the promise).
+//   - Message octets are never altered; what the proxy changes is the CAPA reply and the bare AUTH list.
+//   - Credentials never pass before TLS, and nothing said before TLS is remembered inside it.
+//   - Every read and write has a deadline, every line, buffer and map a bound.
+package proxy
+
+import (
+	"time"
+)
+
+// Mode says how a listener speaks TLS.
+type Mode string
+
+const (
+	// ModeTLS is implicit TLS, as on port 995 (RFC 8314 section 3.2).
+	ModeTLS Mode = "pop3s"
+	// ModeSTLS starts in clear text and requires STLS before any credential, as on port 110 (RFC 2595).
+	ModeSTLS Mode = "pop3"
+)
+
+// Limits bound what a session may take. A zero field takes its default.
+type Limits struct {
+	Sessions   int           // sessions at once; default 10,000
+	PerAddress int           // sessions at once from one IPv4 address or IPv6 /64; default 100
+	Handshake  time.Duration // the whole TLS handshake; default 10 s
+	Login      time.Duration // from the greeting to a successful login; default 60 s
+	Idle       time.Duration // silence of a client after login; default 11 min, RFC 1939 asks for at least 10
+	Dial       time.Duration // connecting to the backend; default 5 s
+	Reply      time.Duration // silence of the backend while a reply is due; default 2 min
+	Write      time.Duration // one write without the peer reading; default 1 min
+}
+
+// Stats are gauges and counters since the Server began, for metrics and health.
+type Stats struct {
+	Sessions  int64 // open now
+	Accepted  int64 // connections that were accepted
+	Refused   int64 // connections refused by a limit
+	Handshake int64 // TLS handshakes that failed
+	Commands  int64 // commands answered
+	Unbacked  int64 // sessions refused because the backend could not be reached
+	Received  int64 // octets from clients
+	Sent      int64 // octets to clients
+}
