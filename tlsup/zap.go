@@ -1,0 +1,73 @@
+package tlsup
+
+import (
+	"context"
+	"log/slog"
+	"slices"
+
+	"go.uber.org/zap/zapcore"
+)
+
+// slogCore lets certmagic, which logs through zap, speak through a slog.Handler.
+type slogCore struct {
+	handler slog.Handler
+}
+
+// slogLevel maps zap's levels; those above error, which end the program in zap, stay errors here.
+func slogLevel(l zapcore.Level) slog.Level {
+	return slog.Level(4 * min(l, zapcore.ErrorLevel))
+}
+
+// Enabled implements zapcore.LevelEnabler.
+func (c *slogCore) Enabled(l zapcore.Level) bool {
+	return c.handler.Enabled(context.Background(), slogLevel(l))
+}
+
+// With implements zapcore.Core.
+func (c *slogCore) With(fields []zapcore.Field) zapcore.Core {
+	return &slogCore{handler: c.handler.WithAttrs(attrs(fields))}
+}
+
+// Check implements zapcore.Core.
+func (c *slogCore) Check(e zapcore.Entry, checked *zapcore.CheckedEntry) *zapcore.CheckedEntry {
+	if !c.Enabled(e.Level) {
+		return checked
+	}
+	return checked.AddCore(e, c)
+}
+
+// Write implements zapcore.Core.
+func (c *slogCore) Write(e zapcore.Entry, fields []zapcore.Field) error {
+	r := slog.NewRecord(e.Time, slogLevel(e.Level), e.Message, 0)
+	if e.LoggerName != "" {
+		r.AddAttrs(slog.String("logger", e.LoggerName))
+	}
+	r.AddAttrs(attrs(fields)...)
+	return c.handler.Handle(context.Background(), r)
+}
+
+// Sync implements zapcore.Core; handlers have nothing to flush.
+func (c *slogCore) Sync() error { return nil }
+
+// secretFields are names under which certmagic and its ACME client could log what lets somebody answer
+// a challenge or speak for the account.
+var secretFields = []string{
+	"token", "key_auth", "key_authorization", "keyAuthorization", "challenge_token", "eab", "external_account",
+	"mac_key", "private_key", "key", "account_key", "headers", "request_headers", "response_headers", "challenge",
+}
+
+// attrs turns zap's fields into slog's, in their order, without the secret ones.
+func attrs(fields []zapcore.Field) []slog.Attr {
+	out := make([]slog.Attr, 0, len(fields))
+	for _, f := range fields {
+		if slices.Contains(secretFields, f.Key) {
+			continue
+		}
+		enc := zapcore.NewMapObjectEncoder()
+		f.AddTo(enc)
+		for k, v := range enc.Fields {
+			out = append(out, slog.Any(k, v))
+		}
+	}
+	return out
+}
