@@ -1,0 +1,143 @@
+package peers
+
+import (
+	"bytes"
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"testing"
+)
+
+// Client is a real mail client that fetches a whole maildrop and leaves it on the server.
+type Client struct {
+	Name      string
+	Program   string // what is run
+	Debian    string // the package that brings it
+	Modes     []Mode // the ways it can connect
+	Mechanism string // how it logs in where a server offers everything Dovecot does: as Event.Mechanism names it
+
+	// fetch runs the client in dir, which is empty, and returns the messages as the client keeps them.
+	fetch func(j job) ([][]byte, error)
+}
+
+// job is one run of a Client.
+type job struct {
+	ctx context.Context
+	Target
+	host, port string
+	bin, dir   string
+	count      int // of messages in the maildrop, for clients that cannot ask
+}
+
+var (
+	everyMode = []Mode{Plain, TLS, STLS}
+	onlyTLS   = []Mode{TLS, STLS}
+	noSTLS    = []Mode{Plain, TLS}
+)
+
+// Clients are those whose mail must come through untouched.
+var Clients = []Client{
+	{"curl", "curl", "curl", everyMode, "PLAIN", curl},
+	{"fetchmail", "fetchmail", "fetchmail", everyMode, "USER", fetchmail},
+	{"mpop", "mpop", "mpop", everyMode, "PLAIN", mpop},
+	{"getmail", "getmail", "getmail6", noSTLS, "USER", getmail},
+	{"poplib", "python3", "python3", everyMode, "APOP", pythonPoplib},
+	{"Net::POP3", "perl", "perl libio-socket-ssl-perl", everyMode, "USER", perlNetPOP3},
+	{"openssl", "openssl", "openssl", onlyTLS, "USER", openssl},
+}
+
+// Supports tells whether c can connect so.
+func (c Client) Supports(mode Mode) bool { return slices.Contains(c.Modes, mode) }
+
+// Fetch runs the client and returns the count messages it got, sorted, as the client keeps them. They compare
+// equal with those of another run of the same client against the same maildrop.
+func (c Client) Fetch(t testing.TB, target Target, count int) [][]byte {
+	t.Helper()
+	bin := Need(t, c.Program, c.Debian)
+	ctx, cancel := context.WithTimeout(t.Context(), fetchTimeout)
+	defer cancel()
+	_, port, err := net.SplitHostPort(target.Addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	// Certificates name the host; fetchmail does not take an address in them.
+	mail, err := c.fetch(job{ctx, target, "localhost", port, bin, t.TempDir(), count})
+	if err != nil {
+		t.Fatalf("%s by %s from %s: %v", c.Name, target.Mode, target.Addr, err)
+	}
+	if len(mail) != count {
+		t.Fatalf("%s by %s from %s: got %d messages, want %d", c.Name, target.Mode, target.Addr, len(mail), count)
+	}
+	slices.SortFunc(mail, bytes.Compare)
+	return mail
+}
+
+// run runs the client's program in the job's folder and returns what it printed.
+func (j job) run(stdin string, args ...string) ([]byte, error) {
+	cmd := exec.CommandContext(j.ctx, j.bin, args...)
+	cmd.Dir = j.dir
+	cmd.Env = append(os.Environ(), "HOME="+j.dir, "LC_ALL=C.UTF-8")
+	cmd.Stdin = bytes.NewReader([]byte(stdin))
+	var out, errs bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &out, &errs
+	if err := cmd.Run(); err != nil {
+		return nil, fmt.Errorf("%w: %s%s", errors.Join(err, j.ctx.Err()), tail(errs.Bytes()), tail(out.Bytes()))
+	}
+	return out.Bytes(), nil
+}
+
+// write puts a file, private as clients demand, into the job's folder.
+func (j job) write(name, text string) (path string, err error) {
+	path = filepath.Join(j.dir, name)
+	return path, os.WriteFile(path, []byte(text), 0o600)
+}
+
+// delivered reads all the files of a folder the client delivered to.
+func (j job) delivered(folder string) ([][]byte, error) {
+	entries, err := os.ReadDir(filepath.Join(j.dir, folder))
+	if err != nil {
+		return nil, err
+	}
+	var mail [][]byte
+	for _, entry := range entries {
+		b, err := os.ReadFile(filepath.Join(j.dir, folder, entry.Name()))
+		if err != nil {
+			return nil, err
+		}
+		mail = append(mail, b)
+	}
+	return mail, nil
+}
+
+// chunks reads what the scripts print: messages, each after its length as four octets.
+func chunks(b []byte) ([][]byte, error) {
+	var mail [][]byte
+	for len(b) >= 4 {
+		n := int(binary.BigEndian.Uint32(b))
+		if n > len(b)-4 {
+			return nil, fmt.Errorf("a message of %d octets is cut to %d", n, len(b)-4)
+		}
+		mail, b = append(mail, b[4:4+n]), b[4+n:]
+	}
+	return mail, nil
+}
+
+// Same fails the test where two fetches differ.
+func Same(t testing.TB, want, got [][]byte) {
+	t.Helper()
+	if len(want) != len(got) {
+		t.Fatalf("%d messages, want %d", len(got), len(want))
+	}
+	for i := range want {
+		if !bytes.Equal(want[i], got[i]) {
+			t.Errorf("message %d of %d differs: %d octets %.100q, want %d octets %.100q",
+				i+1, len(want), len(got[i]), got[i], len(want[i]), want[i])
+		}
+	}
+}
