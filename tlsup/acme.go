@@ -5,34 +5,34 @@ import (
 	"crypto/tls"
 	"fmt"
 	"log/slog"
-	"net"
 	"net/mail"
 	"net/url"
-	"os"
 	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/caddyserver/certmagic"
 	"go.uber.org/zap"
 )
 
-// maxDomains bounds the certificates of one Source.
-const maxDomains = 100
+// retryOrder is the pause after an order that certmagic did not retry by itself.
+const retryOrder = 10 * time.Minute
 
 // acmeClient is a provider that orders certificates from an ACME authority and renews them.
 type acmeClient struct {
-	domains []string
-	log     *slog.Logger
-	config  *certmagic.Config
-	cache   *certmagic.Cache
-	cancel  context.CancelFunc
-	orders  sync.WaitGroup
+	domains   []string
+	directory string
+	log       *slog.Logger
+	config    *certmagic.Config
+	cache     *certmagic.Cache
+	cancel    context.CancelFunc // ends the orders
+	orders    sync.WaitGroup
 }
 
 func openACME(ctx context.Context, c Config) (*acmeClient, error) {
-	domains, err := acmeDomains(c.ACMEDomains)
+	domains, err := acmeDomains(c.ACMEDomains, c.ACMEDirectory == "")
 	if err != nil {
 		return nil, err
 	}
@@ -44,7 +44,7 @@ func openACME(ctx context.Context, c Config) (*acmeClient, error) {
 	if err := privateDir(dir); err != nil {
 		return nil, err
 	}
-	p := &acmeClient{domains: domains, log: c.Logger}
+	p := &acmeClient{domains: domains, directory: issuer.CA, log: c.Logger}
 	p.configure(issuer, dir)
 	ctx, p.cancel = context.WithCancel(ctx)
 	for _, name := range domains {
@@ -76,14 +76,19 @@ func (p *acmeClient) configure(issuer certmagic.ACMEIssuer, dir string) {
 // order sees to it that a certificate for name is in service, however long the authority takes to give
 // one, and that it is renewed.
 func (p *acmeClient) order(ctx context.Context, name string) {
-	if len(p.cache.AllMatchingCertificates(name)) == 0 {
-		p.log.Info("certificate wanted", "name", name, "authority", p.config.Issuers[0].IssuerKey())
-	}
-	// Returns at once if there is one on disk; else it retries for a month.
-	if err := p.config.ObtainCertAsync(ctx, name); err != nil {
-		if ctx.Err() == nil {
-			p.log.Error("certificate given up; mend what is wrong and restart", "name", name, "err", err)
+	for ctx.Err() == nil {
+		// It returns at once if there is one on disk. Else it retries, ever more slowly, for a month;
+		// sooner it ends only if what it needs on this machine is not there.
+		err := p.config.ObtainCertAsync(ctx, name)
+		if err == nil {
+			break
 		}
+		if ctx.Err() == nil {
+			p.log.Error("certificate not obtained", "name", name, "err", err, "retry_in", retryOrder)
+		}
+		pause(ctx, retryOrder)
+	}
+	if ctx.Err() != nil {
 		return
 	}
 	if err := p.config.ManageAsync(ctx, []string{name}); err != nil {
@@ -91,17 +96,39 @@ func (p *acmeClient) order(ctx context.Context, name string) {
 	}
 }
 
-// event tells the operator what stands between them and a certificate. It never returns an error: that
-// would abort what certmagic is about to do.
-func (p *acmeClient) event(_ context.Context, event string, data map[string]any) error {
-	if event == "cert_failed" {
-		p.log.Warn("no certificate yet; the authority must reach this machine by that name on port 80 or 443",
-			"name", data["identifier"], "err", data["error"])
+// pause waits for d or until ctx is done.
+func pause(ctx context.Context, d time.Duration) {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-ctx.Done():
+	case <-t.C:
+	}
+}
+
+// event tells the operator how an order goes. It never returns an error: that would abort what certmagic
+// is about to do.
+func (p *acmeClient) event(ctx context.Context, event string, data map[string]any) error {
+	switch {
+	case event == "cert_obtaining":
+		p.log.Info("certificate ordered", "name", data["identifier"], "authority", p.directory)
+	case event == "cert_obtained":
+		p.log.Info("certificate obtained", "name", data["identifier"])
+	case event == "cert_failed" && ctx.Err() == nil:
+		p.log.Warn("certificate still missing, will be ordered again; see that this machine reaches the "+
+			"authority, and the authority this machine, by that name, on port 80 or 443",
+			"name", data["identifier"], "authority", p.directory, "err", data["error"])
 	}
 	return nil
 }
 
 func (p *acmeClient) certificate(hello *tls.ClientHelloInfo) (*tls.Certificate, error) {
+	// certmagic logs an error for each validation nobody ordered; anybody could fill the log with them.
+	if slices.Contains(hello.SupportedProtos, ProtocolACME) {
+		if _, ordered := certmagic.GetACMEChallenge(strings.ToLower(hello.ServerName)); !ordered {
+			return nil, fmt.Errorf("no validation of %.253q is under way", hello.ServerName)
+		}
+	}
 	return p.config.GetCertificate(hello)
 }
 
@@ -151,53 +178,4 @@ func issuerOf(c Config) (issuer certmagic.ACMEIssuer, err error) {
 		issuer.TrustedRoots, err = readPool(c.ACMERoots, "file of ACME roots")
 	}
 	return issuer, err
-}
-
-// acmeDomains checks the names and returns them in lower case, each once, in their order.
-func acmeDomains(names []string) ([]string, error) {
-	if len(names) > maxDomains {
-		return nil, fmt.Errorf("%w: %d domains; at most %d", ErrConfig, len(names), maxDomains)
-	}
-	var out []string
-	for _, name := range names {
-		name = strings.ToLower(strings.TrimSuffix(name, "."))
-		switch {
-		case strings.HasPrefix(name, "*."):
-			return nil, fmt.Errorf("%w: domain %s: wildcards need DNS-01, which is not offered; list the names", ErrConfig, name)
-		case net.ParseIP(name) != nil:
-			return nil, fmt.Errorf("%w: domain %s is an address; give a host name", ErrConfig, name)
-		case !isHostName(name):
-			return nil, fmt.Errorf("%w: domain %q is no host name; write letters, digits, dots and hyphens, "+
-				"other scripts in their xn-- form", ErrConfig, name)
-		}
-		if !slices.Contains(out, name) {
-			out = append(out, name)
-		}
-	}
-	return out, nil
-}
-
-// isHostName reports whether s, in lower case, is a name by RFC 1123 section 2.1.
-func isHostName(s string) bool {
-	if len(s) > 253 {
-		return false
-	}
-	for label := range strings.SplitSeq(s, ".") {
-		if label == "" || len(label) > 63 || label[0] == '-' || label[len(label)-1] == '-' ||
-			strings.Trim(label, "abcdefghijklmnopqrstuvwxyz0123456789-") != "" {
-			return false
-		}
-	}
-	return true
-}
-
-// privateDir makes a directory that nobody else may enter.
-func privateDir(path string) error {
-	if err := os.MkdirAll(path, 0o700); err != nil {
-		return fmt.Errorf("make directory for keys: %w", err)
-	}
-	if err := os.Chmod(path, 0o700); err != nil {
-		return fmt.Errorf("close directory for keys: %w", err)
-	}
-	return nil
 }

@@ -210,18 +210,3 @@ func (a *localAuthority) inService() []Certificate {
 }
 
 func (a *localAuthority) close() {}
-
-// writeFile replaces a file as a whole: what is at path is always either the old or the new content.
-func writeFile(path string, b []byte, mode fs.FileMode) error {
-	f, err := os.CreateTemp(filepath.Dir(path), ".new-*")
-	if err != nil {
-		return err
-	}
-	defer os.Remove(f.Name())
-	_, err = f.Write(b)
-	err = errors.Join(err, f.Chmod(mode), f.Sync(), f.Close())
-	if err != nil {
-		return err
-	}
-	return os.Rename(f.Name(), path)
-}

@@ -5,51 +5,9 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"encoding/pem"
-	"errors"
 	"fmt"
-	"io"
-	"io/fs"
-	"os"
 	"strings"
 )
-
-// maxPEM bounds a PEM file in octets; a chain or a bundle of roots is a few hundred kilobytes at most.
-const maxPEM = 4 << 20
-
-// readPEM reads a small regular file; what is its role in an error.
-func readPEM(path, what string) ([]byte, error) {
-	info, err := os.Stat(path)
-	switch {
-	case errors.Is(err, fs.ErrNotExist):
-		return nil, fmt.Errorf("%w: %s %s does not exist; check the path", ErrConfig, what, path)
-	case errors.Is(err, fs.ErrPermission):
-		return nil, unreadable(path, what, err)
-	case err != nil:
-		return nil, fmt.Errorf("%s: %w", what, err)
-	case !info.Mode().IsRegular():
-		return nil, fmt.Errorf("%w: %s %s is not a file; name a PEM file", ErrConfig, what, path)
-	case info.Size() > maxPEM:
-		return nil, fmt.Errorf("%w: %s %s has %d octets; name a PEM file", ErrConfig, what, path, info.Size())
-	}
-	f, err := os.Open(path)
-	if errors.Is(err, fs.ErrPermission) {
-		return nil, unreadable(path, what, err)
-	}
-	if err != nil {
-		return nil, fmt.Errorf("%s: %w", what, err)
-	}
-	defer f.Close()
-	b, err := io.ReadAll(io.LimitReader(f, maxPEM))
-	if err != nil {
-		return nil, fmt.Errorf("read %s: %w", what, err)
-	}
-	return b, nil
-}
-
-func unreadable(path, what string, err error) error {
-	return fmt.Errorf("%w: %s %s cannot be read by user id %d; let that user read it and enter its directories: %w",
-		ErrConfig, what, path, os.Geteuid(), err)
-}
 
 // pemTypes lists the types of the blocks in b.
 func pemTypes(b []byte) []string {
@@ -116,13 +74,4 @@ func readPool(path, what string) (*x509.CertPool, error) {
 		return nil, fmt.Errorf("%w: %s %s holds no PEM certificate", ErrConfig, what, path)
 	}
 	return pool, nil
-}
-
-// leafNames lists what a certificate is valid for.
-func leafNames(leaf *x509.Certificate) []string {
-	names := append([]string(nil), leaf.DNSNames...)
-	for _, ip := range leaf.IPAddresses {
-		names = append(names, ip.String())
-	}
-	return names
 }

@@ -16,6 +16,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"sync"
 	"time"
 )
 
@@ -85,6 +86,7 @@ type Source struct {
 	provider provider
 	protos   []string
 	rootFile string
+	closed   sync.Once
 }
 
 // New opens the one place that c names. Of an ACME authority it only checks what can be checked without
@@ -150,8 +152,8 @@ func (s *Source) RootFile() string { return s.rootFile }
 func (s *Source) Expiry() []Certificate { return s.provider.inService() }
 
 // Close ends what runs in the background and waits for it. Configurations that were handed out keep
-// answering with the certificates at hand. It is to be called once.
+// answering with the certificates at hand.
 func (s *Source) Close() error {
-	s.provider.close()
+	s.closed.Do(s.provider.close)
 	return nil
 }

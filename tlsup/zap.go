@@ -13,9 +13,19 @@ type slogCore struct {
 	handler slog.Handler
 }
 
-// slogLevel maps zap's levels; those above error, which end the program in zap, stay errors here.
+// slogLevel maps zap's levels. What a library finds worth telling is of use to who debugs it, so its
+// information becomes debug, and its debug less than that; nothing is above an error.
 func slogLevel(l zapcore.Level) slog.Level {
-	return slog.Level(4 * min(l, zapcore.ErrorLevel))
+	switch {
+	case l < zapcore.InfoLevel:
+		return slog.LevelDebug - 4
+	case l == zapcore.InfoLevel:
+		return slog.LevelDebug
+	case l == zapcore.WarnLevel:
+		return slog.LevelWarn
+	default:
+		return slog.LevelError
+	}
 }
 
 // Enabled implements zapcore.LevelEnabler.
@@ -49,12 +59,9 @@ func (c *slogCore) Write(e zapcore.Entry, fields []zapcore.Field) error {
 // Sync implements zapcore.Core; handlers have nothing to flush.
 func (c *slogCore) Sync() error { return nil }
 
-// secretFields are names under which certmagic and its ACME client could log what lets somebody answer
-// a challenge or speak for the account.
-var secretFields = []string{
-	"token", "key_auth", "key_authorization", "keyAuthorization", "challenge_token", "eab", "external_account",
-	"mac_key", "private_key", "key", "account_key", "headers", "request_headers", "response_headers", "challenge",
-}
+// secretFields are the names under which certmagic and its ACME client log nonces, challenge tokens and
+// the answers to them.
+var secretFields = []string{"headers", "response_headers", "uri", "file_validation_url", "record_data", "expected_data"}
 
 // attrs turns zap's fields into slog's, in their order, without the secret ones.
 func attrs(fields []zapcore.Field) []slog.Attr {
