@@ -84,7 +84,7 @@ func (p *acmeClient) order(ctx context.Context, name string) {
 			break
 		}
 		if ctx.Err() == nil {
-			p.log.Error("certificate not obtained", "name", name, "err", err, "retry_in", retryOrder)
+			p.log.Error("certificate order given up for now", "name", name, "err", err, "retry_in", retryOrder)
 		}
 		pause(ctx, retryOrder)
 	}
@@ -115,9 +115,9 @@ func (p *acmeClient) event(ctx context.Context, event string, data map[string]an
 	case event == "cert_obtained":
 		p.log.Info("certificate obtained", "name", data["identifier"])
 	case event == "cert_failed" && ctx.Err() == nil:
-		p.log.Warn("certificate still missing, will be ordered again; see that this machine reaches the "+
+		p.log.Warn("certificate not obtained, will be ordered again; see that this machine reaches the "+
 			"authority, and the authority this machine, by that name, on port 80 or 443",
-			"name", data["identifier"], "authority", p.directory, "err", data["error"])
+			"name", data["identifier"], "renewal", data["renewal"], "authority", p.directory, "err", data["error"])
 	}
 	return nil
 }
@@ -144,6 +144,7 @@ func (p *acmeClient) inService() []Certificate {
 	return out
 }
 
+// close waits for first orders. A renewal under way ends soon after: certmagic keeps its goroutines.
 func (p *acmeClient) close() {
 	p.cancel()
 	p.orders.Wait()

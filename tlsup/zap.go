@@ -28,6 +28,16 @@ func slogLevel(l zapcore.Level) slog.Level {
 	}
 }
 
+// entryLevel lowers to debug what the parties to an order say about it, once a request, a challenge, an
+// authority and an attempt: acmeClient.event tells the operator, once and with a remedy.
+func entryLevel(e zapcore.Entry) slog.Level {
+	switch e.LoggerName {
+	case "obtain", "renew", ".acme_client":
+		return min(slogLevel(e.Level), slog.LevelDebug)
+	}
+	return slogLevel(e.Level)
+}
+
 // Enabled implements zapcore.LevelEnabler.
 func (c *slogCore) Enabled(l zapcore.Level) bool {
 	return c.handler.Enabled(context.Background(), slogLevel(l))
@@ -40,7 +50,7 @@ func (c *slogCore) With(fields []zapcore.Field) zapcore.Core {
 
 // Check implements zapcore.Core.
 func (c *slogCore) Check(e zapcore.Entry, checked *zapcore.CheckedEntry) *zapcore.CheckedEntry {
-	if !c.Enabled(e.Level) {
+	if !c.handler.Enabled(context.Background(), entryLevel(e)) {
 		return checked
 	}
 	return checked.AddCore(e, c)
@@ -48,7 +58,7 @@ func (c *slogCore) Check(e zapcore.Entry, checked *zapcore.CheckedEntry) *zapcor
 
 // Write implements zapcore.Core.
 func (c *slogCore) Write(e zapcore.Entry, fields []zapcore.Field) error {
-	r := slog.NewRecord(e.Time, slogLevel(e.Level), e.Message, 0)
+	r := slog.NewRecord(e.Time, entryLevel(e), e.Message, 0)
 	if e.LoggerName != "" {
 		r.AddAttrs(slog.String("logger", e.LoggerName))
 	}
