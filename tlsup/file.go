@@ -11,7 +11,7 @@ import (
 	"time"
 )
 
-// checkEvery is how long a pair of files goes unlooked at, at most one handshake in that time pays for it.
+// checkEvery is how long a pair of files goes unlooked at: one handshake in that time pays for a look.
 const checkEvery = 2 * time.Second
 
 // pairFiles is a provider that reads a pair of files again when they change. It looks at them during

@@ -116,6 +116,33 @@ func TestReloadRenamed(t *testing.T) {
 	}
 }
 
+// A pair that failed is tried again though it looks the same, as after a change of permissions.
+func TestReloadRetries(t *testing.T) {
+	var clock clock
+	dir := t.TempDir()
+	stamp := time.Unix(1_700_000_000, 0)
+	s := open(t, newPair(t, "first.example.test", soon(), 0).config(t, dir))
+	s.provider.(*pairFiles).now = clock.now
+	second := newPair(t, "second.example.test", soon(), 0)
+	both := append(slices.Clone(second.cert), second.key...)
+	look := func(cert []byte) string {
+		t.Helper()
+		for _, path := range []string{write(t, dir, "cert.pem", cert), write(t, dir, "key.pem", both)} {
+			if err := os.Chtimes(path, stamp, stamp); err != nil {
+				t.Fatal(err)
+			}
+		}
+		clock.advance(checkEvery)
+		return s.Expiry()[0].Names[0]
+	}
+	if got := look(make([]byte, len(both))); got != "first.example.test" {
+		t.Fatalf("served %s from a broken file", got)
+	}
+	if got := look(both); got != "second.example.test" {
+		t.Errorf("still %s", got)
+	}
+}
+
 func TestFilesRunNothing(t *testing.T) {
 	defer goleak.VerifyNone(t, goleak.IgnoreCurrent())
 	s, err := New(t.Context(), newPair(t, "pop.example.test", soon(), 0).config(t, t.TempDir()))

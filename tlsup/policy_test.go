@@ -2,6 +2,7 @@ package tlsup
 
 import (
 	"crypto/tls"
+	"strings"
 	"testing"
 )
 
@@ -42,6 +43,16 @@ func TestPolicy(t *testing.T) {
 				t.Errorf("protocol %q", state.NegotiatedProtocol)
 			}
 		})
+	}
+}
+
+// The suites alone would keep old versions out, with an error that tells nobody why.
+func TestOldVersionsAreNamed(t *testing.T) {
+	p := newPair(t, "pop.example.test", soon(), 0)
+	addr := greet(t, listen(t), open(t, p.config(t, t.TempDir())).TLSConfig())
+	_, err := dial(addr, &tls.Config{InsecureSkipVerify: true, MinVersion: tls.VersionTLS10, MaxVersion: tls.VersionTLS11})
+	if err == nil || !strings.Contains(err.Error(), "protocol version not supported") {
+		t.Errorf("error %v", err)
 	}
 }
 
