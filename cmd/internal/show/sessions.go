@@ -1,0 +1,109 @@
+package show
+
+import (
+	"fmt"
+	"strings"
+	"time"
+	"unicode/utf8"
+
+	"postern/audit"
+	"postern/proxy"
+)
+
+// sessionHeads are the columns of the table; a leading > aligns to the right.
+var sessionHeads = []string{"SESSION", "STARTED (UTC)", ">LASTED", "USER", "CLIENT", "TLS", ">CMDS", ">READ", ">DELETED", ">OUT", "END"}
+
+// Sessions prints a table of sessions, in the order given.
+func (p *Printer) Sessions(sessions []audit.Session, now time.Time) error {
+	rows := make([][]string, len(sessions))
+	for i, s := range sessions {
+		rows[i] = sessionCells(s, now)
+	}
+	widths := make([]int, len(sessionHeads))
+	for i, head := range sessionHeads {
+		widths[i] = len(strings.TrimPrefix(head, ">"))
+		for _, row := range rows {
+			widths[i] = max(widths[i], utf8.RuneCountInString(row[i]))
+		}
+	}
+	if err := p.write(p.paint(faint, tableLine(sessionHeads, widths))); err != nil {
+		return err
+	}
+	for i, row := range rows {
+		if err := p.write(p.paint(sessionColor(sessions[i]), tableLine(row, widths))); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// sessionCells are escaped and bounded.
+func sessionCells(s audit.Session, now time.Time) []string {
+	version := "-"
+	if s.TLS != nil {
+		version = strings.TrimPrefix(s.TLS.Version, "TLS ")
+	}
+	sent := "-"
+	if !s.End.IsZero() {
+		sent = Octets(s.Sent)
+	}
+	cells := []string{s.ID.String(), s.Start.UTC().Format(time.DateTime), Span(lasted(s, now)), userCell(s),
+		s.Peer.Addr().String(), version, fmt.Sprint(s.Commands), fmt.Sprint(s.Retrieved), fmt.Sprint(s.Deleted), sent, endCell(s)}
+	for i, cell := range cells {
+		cells[i] = strings.TrimRight(fit(cell, 40), " ")
+	}
+	return cells
+}
+
+func lasted(s audit.Session, now time.Time) time.Duration {
+	if s.End.IsZero() {
+		return max(0, now.Sub(s.Start))
+	}
+	return s.End.Sub(s.Start)
+}
+
+func userCell(s audit.Session) string {
+	if s.User == "" {
+		return "-"
+	}
+	if s.Login != proxy.LoginOK {
+		return s.User + " (refused)"
+	}
+	return s.User
+}
+
+func endCell(s audit.Session) string {
+	if s.End.IsZero() {
+		return "live"
+	}
+	return join(" by ", spaced(s.EndReason), s.EndSide)
+}
+
+func sessionColor(s audit.Session) string {
+	switch {
+	case s.Anomalies > 0 || s.Partial:
+		return yellow
+	case s.End.IsZero():
+		return green
+	case s.Login != proxy.LoginOK:
+		return red
+	}
+	return plain
+}
+
+func tableLine(cells []string, widths []int) string {
+	var b strings.Builder
+	for i, cell := range cells {
+		if i > 0 {
+			b.WriteString("  ")
+		}
+		text := strings.TrimPrefix(cell, ">")
+		pad := strings.Repeat(" ", widths[i]-utf8.RuneCountInString(text))
+		if strings.HasPrefix(sessionHeads[i], ">") {
+			b.WriteString(pad + text)
+		} else {
+			b.WriteString(text + pad)
+		}
+	}
+	return b.String()
+}
