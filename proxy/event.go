@@ -126,6 +126,9 @@ type Recorder interface {
 	// recorder's queue is full. Events of one caller keep their order, and a Receipt that is good
 	// vouches for all events recorded before it.
 	Record(ev Event) Receipt
+	// Ready returns nil while events can be kept, and an error wrapping ErrNotRecorded when new sessions
+	// must be refused. It does not block.
+	Ready() error
 }
 
 // Receipt is the promise that an Event will be on stable storage.

@@ -14,6 +14,7 @@
 package proxy
 
 import (
+	"cmp"
 	"time"
 )
 
@@ -37,6 +38,20 @@ type Limits struct {
 	Dial       time.Duration // connecting to the backend; default 5 s
 	Reply      time.Duration // silence of the backend while a reply is due; default 2 min
 	Write      time.Duration // one write without the peer reading; default 1 min
+}
+
+// withDefaults returns l with every zero field filled in.
+func (l Limits) withDefaults() Limits {
+	return Limits{
+		Sessions:   cmp.Or(l.Sessions, 10_000),
+		PerAddress: cmp.Or(l.PerAddress, 100),
+		Handshake:  cmp.Or(l.Handshake, 10*time.Second),
+		Login:      cmp.Or(l.Login, time.Minute),
+		Idle:       cmp.Or(l.Idle, 11*time.Minute),
+		Dial:       cmp.Or(l.Dial, 5*time.Second),
+		Reply:      cmp.Or(l.Reply, 2*time.Minute),
+		Write:      cmp.Or(l.Write, time.Minute),
+	}
 }
 
 // Stats are gauges and counters since the Server began, for metrics and health.

@@ -1,0 +1,246 @@
+package proxy
+
+import (
+	"bytes"
+	"time"
+
+	"postern/proxy/pop3"
+)
+
+// answer sees one command answered: by the proxy where it must, by the backend otherwise.
+func (s *session) answer(c pop3.Command) error {
+	switch c.Verb {
+	case "STLS":
+		return s.stls(c)
+	case "XCLIENT", "XOIP", "PROXY":
+		s.anomaly("forged_client", SideClient)
+		return s.refuse(c, "-ERR [SYS/PERM] not accepted from a client")
+	}
+	if !s.inTLS && !inClear(c.Verb) {
+		return s.refuseInClear(c)
+	}
+	switch {
+	case c.Verb == "CAPA":
+		return s.capa(c)
+	case c.Verb == "AUTH" && c.Dialogue():
+		return s.auth(c)
+	case c.Verb == "AUTH":
+		return s.mechanisms(c)
+	case c.Verb == "QUIT":
+		return s.quit(c)
+	case c.Verb == "USER":
+		s.user = pop3.Text(c.Arg)
+	case c.Verb == "XTND" && bytes.EqualFold(firstWord(c.Arg), []byte("XMIT")):
+		return s.refuse(c, "-ERR [SYS/PERM] sending mail is not supported")
+	case c.Verb == "DELE" && len(s.maildrop.deleted) >= maxDeleted:
+		return s.refuse(c, "-ERR [SYS/TEMP] too many messages are marked as deleted, QUIT first")
+	}
+	return s.relay(c)
+}
+
+func firstWord(arg []byte) []byte {
+	word, _, _ := bytes.Cut(arg, []byte{' '})
+	return word
+}
+
+// inClear reports whether a verb may pass before TLS. Nothing else may, so that nothing said in clear, by the
+// client or by somebody in between, has to be forgotten inside TLS (RFC 2595 section 4).
+func inClear(verb string) bool {
+	return verb == "CAPA" || verb == "NOOP" || verb == "QUIT"
+}
+
+func (s *session) refuseInClear(c pop3.Command) error {
+	_, initial := c.Mechanism()
+	if c.Verb == "PASS" || c.Verb == "AUTH" && initial != nil {
+		s.anomaly("cleartext_password", SideClient)
+	}
+	switch c.Verb {
+	case "USER", "PASS", "APOP", "RPOP", "AUTH":
+		return s.refuse(c, "-ERR [AUTH] TLS is required: send STLS first")
+	}
+	return s.refuse(c, "-ERR TLS is required: send STLS first")
+}
+
+// stls puts TLS on the client's leg (RFC 2595 section 4). Octets that came behind the command were not sent
+// by a client that waits for the reply: they would be an attacker's, read as if they came through TLS.
+func (s *session) stls(c pop3.Command) error {
+	switch {
+	case s.mode == ModeTLS || s.inTLS:
+		return s.refuse(c, "-ERR TLS is already active")
+	case len(c.Arg) > 0:
+		return s.refuse(c, "-ERR STLS takes no argument")
+	case len(s.client.pending()) > 0:
+		s.anomaly("stls_injection", SideClient)
+		if err := s.refuse(c, errSTLS.farewell); err != nil {
+			return err
+		}
+		return errSTLS.silent()
+	}
+	if err := s.refuse(c, "+OK begin TLS negotiation"); err != nil {
+		return err
+	}
+	if err := s.client.flush(); err != nil {
+		return clientEnd(err)
+	}
+	if err := s.handshake(); err != nil {
+		return err
+	}
+	s.client.due = s.record(Event{Kind: KindTLS, TLS: s.tlsFacts()})
+	return nil
+}
+
+// maxList bounds a capability or mechanism list, in octets.
+const maxList = 64 * 1024
+
+// capa answers CAPA truthfully for this side of the proxy. When the backend has none the proxy answers.
+func (s *session) capa(c pop3.Command) error {
+	offer := pop3.Offer{TLS: s.inTLS, STLS: s.mode == ModeSTLS}
+	return s.list(c, "+OK capability list follows", offer.Capabilities, offer.RewriteCapabilities)
+}
+
+// mechanisms answers the bare AUTH of Outlook and others.
+func (s *session) mechanisms(c pop3.Command) error {
+	return s.list(c, "", nil, pop3.RewriteMechanisms)
+}
+
+// list relays a command whose body is a list that termination changes. When the backend refuses the command
+// and own is not nil, the proxy answers with ownStatus and own.
+func (s *session) list(c pop3.Command, ownStatus string, own func([]byte) []byte,
+	rewrite func(dst, body []byte) []byte) error {
+	ev := s.event(c)
+	line, err := s.ask(c)
+	if err != nil {
+		return s.unanswered(ev, err)
+	}
+	reply := pop3.ParseReply(line)
+	var lines []byte
+	switch {
+	case reply.Status == pop3.StatusOK:
+		status := bytes.Clone(line)
+		raw, err := s.collect()
+		if err != nil {
+			return s.unanswered(ev, err)
+		}
+		line, lines, reply = status, rewrite(nil, raw), pop3.ParseReply(status)
+	case reply.Status != pop3.StatusErr:
+		return s.unframed(ev)
+	case own == nil:
+		if err := s.relayStatus(c, ev, reply, line); err != nil {
+			return err
+		}
+		return s.replied()
+	default:
+		line, lines, ev.Local = []byte(ownStatus), own(nil), true
+		reply = pop3.ParseReply(line)
+	}
+	note(&ev, reply)
+	return s.sayList(ev, line, lines)
+}
+
+func (s *session) sayList(ev Event, status, lines []byte) error {
+	if err := s.say(status); err != nil {
+		return err
+	}
+	var body pop3.Body
+	body.Scan(lines)
+	if err := s.client.queue(lines); err != nil {
+		return clientEnd(err)
+	}
+	if err := s.terminate(ev, &body); err != nil {
+		return err
+	}
+	return s.replied()
+}
+
+// collect reads a body whole, nothing of it being sent yet.
+func (s *session) collect() ([]byte, error) {
+	var all []byte
+	_, err := s.body(func(p []byte) error {
+		if all = append(all, p...); len(all) > maxList {
+			s.anomaly("list_too_long", SideBackend)
+			return errFraming
+		}
+		return nil
+	})
+	s.client.open = false
+	return all, err
+}
+
+// quit passes QUIT on. When deletes are pending the intention is on disk before the backend hears of it, and
+// whatever becomes of the client, it is finished with the backend (RFC 1939 section 6).
+func (s *session) quit(c pop3.Command) error {
+	ev := s.event(c)
+	if n := len(s.maildrop.deleted); n > 0 {
+		s.client.due = s.record(Event{Kind: KindIntent, Verb: "QUIT", Count: int64(n)})
+		if err := s.client.settle(); err != nil {
+			return clientEnd(err)
+		}
+	}
+	s.backend.quitting = s.loggedIn
+	line, err := s.ask(c)
+	if err != nil {
+		return s.quitUnanswered(ev, err)
+	}
+	reply := pop3.ParseReply(line)
+	switch reply.Status {
+	case pop3.StatusErr:
+		if err := s.relayStatus(c, ev, reply, line); err != nil {
+			return err
+		}
+		return s.replied()
+	case pop3.StatusOK:
+		if err := s.relayStatus(c, ev, reply, line); err != nil {
+			return err
+		}
+		return errQuit
+	}
+	return s.unframed(ev)
+}
+
+// quitUnanswered ends a session whose QUIT was sent and not answered: nobody can tell whether the deletes
+// were committed.
+func (s *session) quitUnanswered(ev Event, err error) error {
+	for _, e := range s.maildrop.settleDeletes(DeleteUnknown) {
+		s.record(e)
+	}
+	return s.unanswered(ev, err)
+}
+
+// learn takes from a status line what the session must know, completes ev, and returns what is to be
+// recorded behind it.
+func (s *session) learn(c pop3.Command, reply pop3.Reply, ev *Event) []Event {
+	ok := reply.Status == pop3.StatusOK
+	switch c.Verb {
+	case "PASS", "RPOP":
+		s.login(ev, s.user, "USER", ok)
+	case "APOP":
+		s.login(ev, pop3.Text(c.APOPUser()), "APOP", ok)
+	}
+	if !ok {
+		return nil
+	}
+	switch c.Verb {
+	case "UIDL":
+		s.maildrop.uids.add(reply.Text)
+		ev.UID = s.maildrop.uids.of(ev.Message)
+	case "DELE":
+		if ev.Message > 0 {
+			s.maildrop.mark(ev.Message)
+		}
+	case "RSET":
+		return s.maildrop.settleDeletes(DeleteRolledBack)
+	case "QUIT":
+		return s.maildrop.settleDeletes(DeleteCommitted)
+	}
+	return nil
+}
+
+// login notes the outcome of a login attempt.
+func (s *session) login(ev *Event, user, mechanism string, ok bool) {
+	ev.User, ev.Mechanism, ev.Login = user, mechanism, LoginFailed
+	if ok {
+		ev.Login = LoginOK
+		s.loggedIn = true
+		s.idleBy = time.Now().Add(s.server.limits.Idle)
+	}
+}

@@ -1,0 +1,141 @@
+package proxy
+
+import (
+	"bytes"
+	"time"
+
+	"postern/proxy/pop3"
+)
+
+// maxTurns bounds the challenges of one AUTH; the longest mechanisms take four.
+const maxTurns = 32
+
+// authDialogue is one AUTH with a mechanism, on its way.
+type authDialogue struct {
+	ev      Event
+	sasl    pop3.SASL
+	secrets [][]byte // what a status line must not quote; kept for as long as the dialogue
+}
+
+// auth relays AUTH with a mechanism (RFC 5034 section 4): challenges and responses line by line, until the
+// final status. No line of it is ever recorded, only the mechanism, the name and the outcome.
+func (s *session) auth(c pop3.Command) error {
+	mechanism, initial := c.Mechanism()
+	if !pop3.Relayable(mechanism) {
+		return s.refuse(c, "-ERR this mechanism does not work through a proxy")
+	}
+	d := &authDialogue{ev: s.event(c), sasl: pop3.SASL{Mechanism: mechanism}}
+	if initial != nil {
+		d.take(initial)
+	}
+	line, err := s.ask(c)
+	for turn := 0; err == nil; turn++ {
+		if pop3.ParseReply(line).Status != pop3.StatusContinue {
+			return s.authDone(c, d, line)
+		}
+		if turn == maxTurns {
+			err = errTurns
+			break
+		}
+		line, err = s.turn(d, line)
+	}
+	s.login(&d.ev, d.sasl.User, mechanism, false)
+	return s.unanswered(d.ev, err)
+}
+
+func (d *authDialogue) take(line []byte) {
+	d.sasl.Client(line)
+	d.secrets = append(d.secrets, d.sasl.Secrets(bytes.Clone(line))...)
+}
+
+// turn passes a challenge to the client and its response to the backend, and returns what that says to it.
+func (s *session) turn(d *authDialogue, challenge []byte) ([]byte, error) {
+	if err := s.say(challenge); err != nil {
+		return nil, err
+	}
+	response, err := s.response()
+	if err != nil {
+		return nil, err
+	}
+	if string(response) == "*" {
+		d.ev.Detail = "cancelled"
+	} else {
+		d.take(response)
+	}
+	s.scratch = append(append(s.scratch[:0], response...), '\r', '\n')
+	err = s.backend.send(s.scratch)
+	clear(s.scratch)
+	if err != nil {
+		return nil, backendEnd(err)
+	}
+	return s.status(pop3.MaxSASL)
+}
+
+// response reads the client's next SASL line. One that is over its bound, or holds what base64 never does, is
+// replaced by "*", which cancels (RFC 5034 section 4): the backend must not see it.
+func (s *session) response() ([]byte, error) {
+	for long := false; ; {
+		line, whole := s.client.next()
+		switch {
+		case whole && (long || len(line) > pop3.MaxSASL):
+			s.anomaly("line_too_long", SideClient)
+			return []byte{'*'}, nil
+		case whole && !plainLine(line):
+			s.anomaly("control_octet", SideClient)
+			return []byte{'*'}, nil
+		case whole:
+			return line, nil
+		case len(s.client.pending()) > pop3.MaxSASL+1:
+			if long {
+				return nil, errLineLong
+			}
+			long = true
+			s.client.r = s.client.w
+		}
+		if err := s.awaitResponse(); err != nil {
+			return nil, err
+		}
+	}
+}
+
+func plainLine(line []byte) bool {
+	for _, c := range line {
+		if c < ' ' || c >= 0x7f {
+			return false
+		}
+	}
+	return true
+}
+
+// awaitResponse reads more of a SASL line within the time a login may take.
+func (s *session) awaitResponse() error {
+	if err := s.client.flush(); err != nil {
+		return clientEnd(err)
+	}
+	if s.client.err != nil {
+		return clientEnd(s.client.err)
+	}
+	s.setClientDeadline(earlier(s.deadline(), time.Now().Add(s.server.limits.Reply)))
+	if s.fillClient(pop3.MaxSASL + 2) {
+		return nil
+	}
+	if err := s.late(); err != nil {
+		return err
+	}
+	return errLogin
+}
+
+// authDone records the outcome and passes it on.
+func (s *session) authDone(c pop3.Command, d *authDialogue, line []byte) error {
+	reply := pop3.ParseReply(line)
+	if reply.Status != pop3.StatusOK && reply.Status != pop3.StatusErr {
+		return s.unframed(d.ev)
+	}
+	d.ev.Duration = time.Since(d.ev.Time)
+	note(&d.ev, reply, d.secrets...)
+	s.login(&d.ev, d.sasl.User, d.sasl.Mechanism, reply.Status == pop3.StatusOK)
+	if err := s.reply(d.ev, line); err != nil {
+		return err
+	}
+	return s.replied()
+}

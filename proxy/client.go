@@ -1,0 +1,198 @@
+package proxy
+
+import (
+	"bytes"
+	"cmp"
+	"crypto/tls"
+	"net"
+	"time"
+
+	"postern/proxy/pop3"
+)
+
+// client is the client's leg: lines in, replies out.
+type client struct {
+	socket *socket
+	conn   net.Conn // POP3 is spoken over it: socket, or TLS over socket
+	tls    *tls.Conn
+
+	in   []byte // in[r:w] is unread
+	r, w int
+	err  error // what ended reading; lines that came before it are still good
+
+	out  *[]byte // replies on their way, borrowed
+	due  Receipt // must be good before out goes; nil: nothing to wait for
+	open bool    // a reply is unfinished: nothing else may be said
+
+	broken         error // what made writing impossible
+	writeLimit     time.Duration
+	received, sent int64
+	total          *counters // of the server
+}
+
+const firstLine = 1024 // octets of the read buffer: two commands of the longest kind
+
+func newClient(conn net.Conn, writeLimit time.Duration, total *counters) *client {
+	k := &socket{Conn: conn}
+	return &client{socket: k, conn: k, in: make([]byte, firstLine), writeLimit: writeLimit, total: total}
+}
+
+// next returns the next buffered line without its line end, if there is a whole one. It is good until the
+// next read.
+func (c *client) next() (line []byte, whole bool) {
+	i := bytes.IndexByte(c.in[c.r:c.w], '\n')
+	if i < 0 {
+		return nil, false
+	}
+	line = c.in[c.r : c.r+i]
+	c.r += i + 1
+	return bytes.TrimSuffix(line, []byte{'\r'}), true
+}
+
+// pending returns what is buffered of the next line or lines.
+func (c *client) pending() []byte { return c.in[c.r:c.w] }
+
+// room makes room behind what is buffered, growing up to limit octets, and returns it: empty when there is
+// none to be had.
+func (c *client) room(limit int) []byte {
+	if c.r > 0 {
+		c.w = copy(c.in, c.in[c.r:c.w])
+		c.r = 0
+	}
+	switch {
+	case c.w == 0 && len(c.in) > firstLine && limit < len(c.in):
+		c.in = make([]byte, firstLine) // the long line has gone
+	case c.w == len(c.in) && c.w < limit:
+		c.in = append(make([]byte, 0, limit), c.in...)[:limit]
+	}
+	return c.in[c.w:]
+}
+
+// took counts n octets that were read into room.
+func (c *client) took(n int, err error) {
+	c.w += n
+	c.received += int64(n)
+	c.total.received.Add(int64(n))
+	if err != nil && !isTimeout(err) {
+		c.err = err
+	}
+}
+
+// queue puts octets behind the replies on their way. What does not fit makes the earlier ones go first, so
+// that no small piece, a terminator least of all, is ever split.
+func (c *client) queue(p []byte) error {
+	if c.out != nil && len(*c.out)+len(p) > outSize {
+		if err := c.flush(); err != nil {
+			return err
+		}
+	}
+	if len(p) > outSize/2 {
+		return c.writeDirect(p)
+	}
+	if c.out == nil {
+		c.out = outs.Get().(*[]byte)
+		*c.out = (*c.out)[:0]
+	}
+	*c.out = append(*c.out, p...)
+	return nil
+}
+
+// queueLine queues a line and its CRLF, together.
+func (c *client) queueLine(line []byte) error {
+	return c.queue(append(append(make([]byte, 0, len(line)+2), line...), '\r', '\n'))
+}
+
+// waits reports whether replies are on their way.
+func (c *client) waits() bool { return c.out != nil }
+
+// flush sends the queued replies once their record is kept: the promise stands here.
+func (c *client) flush() error {
+	if c.out == nil {
+		return c.settle()
+	}
+	out := c.out
+	c.out = nil
+	defer outs.Put(out)
+	return c.writeDirect(*out)
+}
+
+// drop forgets the queued replies.
+func (c *client) drop() {
+	if c.out != nil {
+		outs.Put(c.out)
+		c.out = nil
+	}
+	c.due = nil
+}
+
+func (c *client) settle() error {
+	if c.due != nil && c.broken == nil {
+		c.broken = c.due.Wait()
+		c.due = nil
+	}
+	return c.broken
+}
+
+// writeDirect writes p once what is due is kept. After a failure nothing goes any more, for a reply left out
+// would make the next one answer the wrong command.
+func (c *client) writeDirect(p []byte) error {
+	if err := c.settle(); err != nil {
+		return err
+	}
+	c.broken = c.write(p)
+	return c.broken
+}
+
+func (c *client) write(p []byte) error {
+	c.socket.SetWriteDeadline(time.Now().Add(c.writeLimit))
+	large := c.tls != nil && len(p) > outSize
+	if large {
+		c.socket.cork()
+	}
+	n, err := c.conn.Write(p)
+	c.sent += int64(n)
+	c.total.sent.Add(int64(n))
+	if large {
+		err = cmp.Or(err, c.socket.uncork())
+	}
+	return err
+}
+
+// close ends the leg in good order. When octets may still be on their way from the client it lingers, since
+// closing over them would reset the connection and lose the last reply.
+func (c *client) close(linger bool) {
+	now := time.Now()
+	c.socket.SetDeadline(now.Add(lingerLimit))
+	if c.tls != nil {
+		c.tls.CloseWrite()
+	}
+	if half, ok := c.socket.Conn.(interface{ CloseWrite() error }); ok && linger {
+		half.CloseWrite()
+		c.discard()
+	}
+	c.socket.Close()
+}
+
+const (
+	lingerLimit  = time.Second
+	lingerOctets = 256 * 1024
+)
+
+func (c *client) discard() {
+	for left := lingerOctets; left > 0; {
+		n, err := c.socket.Conn.Read(c.in)
+		if err != nil {
+			return
+		}
+		left -= n
+	}
+}
+
+// bound returns how long the line that starts with p may be.
+func bound(p []byte) int {
+	const auth = "AUTH "
+	if len(p) >= len(auth) && bytes.EqualFold(p[:len(auth)], []byte(auth)) {
+		return pop3.MaxSASL
+	}
+	return pop3.MaxCommand
+}

@@ -1,0 +1,59 @@
+package pop3
+
+import "bytes"
+
+// Status is what a reply's first line says.
+type Status uint8
+
+const (
+	StatusUnknown  Status = iota // neither: the framing is lost
+	StatusOK                     // "+OK"
+	StatusErr                    // "-ERR"
+	StatusContinue               // "+" or "+ base64": a SASL challenge (RFC 5034 section 4)
+)
+
+// String returns the status as it stands on the wire, or "".
+func (s Status) String() string { return [...]string{"", "+OK", "-ERR", "+"}[s] }
+
+// Reply is a parsed status line. Its slices point into the line it was parsed from.
+type Reply struct {
+	Status Status
+	Code   []byte // extended response code without its brackets (RFC 2449 section 8)
+	Text   []byte // what follows the status and the code
+}
+
+// ParseReply parses a status line without its line end. The case of the status is not minded.
+func ParseReply(line []byte) Reply {
+	switch {
+	case statusIs(line, "+OK"):
+		return textOf(Reply{Status: StatusOK}, line[len("+OK"):])
+	case statusIs(line, "-ERR"):
+		return textOf(Reply{Status: StatusErr}, line[len("-ERR"):])
+	case bytes.Equal(line, []byte{'+'}), bytes.HasPrefix(line, []byte("+ ")):
+		return Reply{Status: StatusContinue}
+	}
+	return Reply{}
+}
+
+// statusIs reports whether line starts with the word status: "+OKAY" is not "+OK".
+func statusIs(line []byte, status string) bool {
+	if len(line) < len(status) || !bytes.EqualFold(line[:len(status)], []byte(status)) {
+		return false
+	}
+	if len(line) == len(status) {
+		return true
+	}
+	c := line[len(status)] | 0x20
+	return c < 'a' || c > 'z'
+}
+
+func textOf(r Reply, rest []byte) Reply {
+	rest = bytes.Trim(rest, " ")
+	if len(rest) > 0 && rest[0] == '[' {
+		if i := bytes.IndexByte(rest, ']'); i > 0 {
+			r.Code, rest = rest[1:i], bytes.TrimLeft(rest[i+1:], " ")
+		}
+	}
+	r.Text = rest
+	return r
+}

@@ -1,0 +1,224 @@
+package proxy
+
+import (
+	"errors"
+	"time"
+
+	"postern/proxy/pop3"
+)
+
+// ask sends c to the backend and returns the status line of its reply, which is good until the next read.
+func (s *session) ask(c pop3.Command) ([]byte, error) {
+	s.scratch = c.AppendTo(s.scratch[:0])
+	err := s.backend.send(s.scratch)
+	clear(s.scratch)
+	if err != nil {
+		return nil, backendEnd(err)
+	}
+	return s.status(pop3.MaxStatus)
+}
+
+// status reads a status line of at most limit octets.
+func (s *session) status(limit int) ([]byte, error) {
+	b := s.backend
+	for {
+		line, whole := b.next()
+		if len(line) > limit || !whole && len(b.unread()) > limit {
+			s.anomaly("status_too_long", SideBackend)
+			return nil, errFraming
+		}
+		if whole {
+			return line, nil
+		}
+		if err := s.awaitBackend(false); err != nil {
+			return nil, err
+		}
+	}
+}
+
+// relay passes c to the backend and its reply to the client.
+func (s *session) relay(c pop3.Command) error {
+	ev := s.event(c)
+	if c.Discloses() && s.loggedIn {
+		opened := ev
+		opened.Kind = KindOpened
+		s.client.due = s.record(opened)
+	}
+	line, err := s.ask(c)
+	if err != nil {
+		return s.unanswered(ev, err)
+	}
+	reply := pop3.ParseReply(line)
+	switch {
+	case reply.Status != pop3.StatusOK && reply.Status != pop3.StatusErr:
+		return s.unframed(ev)
+	case reply.Status == pop3.StatusOK && c.Multiline():
+		err = s.relayBody(c, ev, reply, line)
+	default:
+		err = s.relayStatus(c, ev, reply, line)
+	}
+	if err != nil {
+		return err
+	}
+	if c.Verb == "" {
+		s.listenFor(strayWait)
+	}
+	return s.replied()
+}
+
+// relayStatus finishes a command whose reply is its status line.
+func (s *session) relayStatus(c pop3.Command, ev Event, reply pop3.Reply, line []byte) error {
+	ev.Duration = time.Since(ev.Time)
+	note(&ev, reply, c.Secrets(s.loggedIn)...)
+	more := s.learn(c, reply, &ev)
+	s.client.due = s.record(ev)
+	for _, e := range more {
+		s.client.due = s.record(e)
+	}
+	return s.say(line)
+}
+
+// say queues a reply's status line, whose record is due.
+func (s *session) say(line []byte) error {
+	if err := s.client.queueLine(line); err != nil {
+		return clientEnd(err)
+	}
+	return nil
+}
+
+// relayBody finishes a command whose +OK has a body. The terminator goes only after the record.
+func (s *session) relayBody(c pop3.Command, ev Event, reply pop3.Reply, line []byte) error {
+	note(&ev, reply, c.Secrets(s.loggedIn)...)
+	if err := s.say(line); err != nil {
+		return s.partial(ev, &pop3.Body{}, err)
+	}
+	sink := s.client.queue
+	if c.Verb == "UIDL" {
+		s.maildrop.uids.reset()
+		sink = func(p []byte) error {
+			s.maildrop.uids.feed(p)
+			return s.client.queue(p)
+		}
+	}
+	body, err := s.body(sink)
+	if err != nil {
+		return s.partial(ev, body, err)
+	}
+	return s.terminate(ev, body)
+}
+
+// terminate records a reply whose body is complete and queues the terminator behind the record.
+func (s *session) terminate(ev Event, body *pop3.Body) error {
+	ev.Duration = time.Since(ev.Time)
+	ev.Octets, ev.Lines = body.Octets, body.Lines
+	s.client.due = s.record(ev)
+	s.client.open = false
+	if err := s.client.queue([]byte(".\r\n")); err != nil {
+		return clientEnd(err)
+	}
+	return nil
+}
+
+// body passes a body to sink, chunk by chunk, until its terminator. Until it is complete nothing else can be
+// said to the client.
+func (s *session) body(sink func([]byte) error) (*pop3.Body, error) {
+	var body pop3.Body
+	s.client.open = true
+	b := s.backend
+	for {
+		n, skip, done := body.Scan(b.unread())
+		if n > 0 {
+			if err := sink(b.unread()[:n]); err != nil {
+				return &body, clientEnd(err)
+			}
+		}
+		b.r += n + skip
+		if done {
+			return &body, nil
+		}
+		if err := s.awaitBackend(true); err != nil {
+			return &body, err
+		}
+	}
+}
+
+// partial records a reply that was cut: what the client was sent of it is no whole reply.
+func (s *session) partial(ev Event, body *pop3.Body, err error) error {
+	ev.Duration = time.Since(ev.Time)
+	ev.Partial = true
+	ev.Octets, ev.Lines = body.Octets, body.Lines
+	s.record(ev)
+	return err
+}
+
+// unanswered records a command that the backend did not answer, and answers it when there is a client to
+// hear it.
+func (s *session) unanswered(ev Event, err error) error {
+	ev.Duration = time.Since(ev.Time)
+	e := endOf(err)
+	if e.side == SideClient || e.farewell == "" || s.client.open {
+		s.record(ev)
+		return err
+	}
+	if refused := s.replyLocally(ev, e.farewell); refused != nil {
+		return refused
+	}
+	return e.silent()
+}
+
+// silent is e when the client has already been told.
+func (e *ending) silent() *ending {
+	return &ending{side: e.side, reason: e.reason, err: e.err}
+}
+
+// unframed ends a session whose backend said what is no reply.
+func (s *session) unframed(ev Event) error {
+	s.anomaly("framing_uncertain", SideBackend)
+	return s.unanswered(ev, errFraming)
+}
+
+// replied closes the exchange: nothing more may come from the backend unasked.
+func (s *session) replied() error {
+	s.backend.rest()
+	return s.unasked()
+}
+
+// strayWait is how long a reply to an unknown verb may turn out to have more lines than one.
+const strayWait = 50 * time.Millisecond
+
+// listenFor waits a little for more from the backend.
+func (s *session) listenFor(d time.Duration) {
+	b := s.backend
+	if len(b.unread()) > 0 {
+		return
+	}
+	b.conn.SetReadDeadline(time.Now().Add(d))
+	n, _ := b.conn.Read(b.room(false)) // an error comes again with the next read
+	b.w += n
+}
+
+// unasked looks at what the backend sent without being asked. A -ERR is its good-bye (an autologout) and is
+// passed on; with anything else the pairing of commands and replies is lost.
+func (s *session) unasked() error {
+	b := s.backend
+	if len(b.unread()) == 0 {
+		return nil
+	}
+	b.replyBy = time.Now().Add(time.Second)
+	line, err := s.status(pop3.MaxStatus)
+	var e *ending
+	if errors.As(err, &e) && e.side == SideClient {
+		return err
+	}
+	reply := pop3.ParseReply(line)
+	if err != nil || reply.Status != pop3.StatusErr {
+		s.anomaly("framing_uncertain", SideBackend)
+		return errFraming.silent()
+	}
+	ev := Event{Kind: KindAnomaly, Detail: "unsolicited_reply", Side: SideBackend}
+	note(&ev, reply)
+	if err := s.reply(ev, line); err != nil {
+		return err
+	}
+	return errLogout
+}

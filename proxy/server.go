@@ -1,0 +1,273 @@
+package proxy
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/netip"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"time"
+)
+
+// ErrServerClosed is returned by Serve after Shutdown.
+var ErrServerClosed = errors.New("proxy: server closed")
+
+// Server relays the sessions of its listeners to one backend. Set the fields before the first Serve.
+type Server struct {
+	Backend  string       // host:port of a server that speaks plain POP3
+	Recorder Recorder     // where Events go; never nil
+	TLS      *tls.Config  // for the clients' leg; never nil
+	Limits   Limits       // zero fields take their defaults
+	Logger   *slog.Logger // nil discards
+
+	// Dial connects to the backend; nil dials TCP. The Server closes what it returns.
+	Dial func(ctx context.Context, address string) (net.Conn, error)
+
+	once    sync.Once
+	limits  Limits
+	log     *slog.Logger
+	closing atomic.Bool
+	counts  counters
+	probes  probes
+	running sync.WaitGroup // sessions
+
+	mu        sync.Mutex // guards what follows
+	listeners map[net.Listener]struct{}
+	sessions  map[*session]struct{}
+	addresses map[netip.Prefix]int        // sessions by client address, IPv6 by /64
+	ours      map[netip.AddrPort]struct{} // local ends of our backend connections
+}
+
+type counters struct {
+	sessions, accepted, refused, handshake, commands, unbacked, received, sent atomic.Int64
+}
+
+func (s *Server) init() {
+	s.once.Do(func() {
+		s.limits = s.Limits.withDefaults()
+		s.log = s.Logger
+		if s.log == nil {
+			s.log = slog.New(slog.DiscardHandler)
+		}
+		s.probes.recorder = s.Recorder
+		s.listeners = make(map[net.Listener]struct{})
+		s.sessions = make(map[*session]struct{})
+		s.addresses = make(map[netip.Prefix]int)
+		s.ours = make(map[netip.AddrPort]struct{})
+	})
+}
+
+// Serve accepts connections from l, speaking as mode says, until Shutdown, and then returns
+// ErrServerClosed. It closes l. name is the listener's in Events.
+func (s *Server) Serve(l net.Listener, mode Mode, name string) error {
+	s.init()
+	defer l.Close()
+	if !s.addListener(l) {
+		return ErrServerClosed
+	}
+	defer s.removeListener(l)
+	for {
+		conn, err := l.Accept()
+		switch {
+		case s.closing.Load():
+			if err == nil {
+				conn.Close()
+			}
+			return ErrServerClosed
+		case err == nil:
+			s.accept(conn, mode, name)
+		case passing(err):
+			s.log.Warn("accept", "listener", name, "error", err)
+			time.Sleep(50 * time.Millisecond) // for descriptors or memory to come free
+		default:
+			return fmt.Errorf("accept on %s: %w", name, err)
+		}
+	}
+}
+
+// passing reports whether an error of Accept says nothing of the listener itself.
+func passing(err error) bool {
+	for _, e := range []error{syscall.EMFILE, syscall.ENFILE, syscall.ENOBUFS, syscall.ENOMEM,
+		syscall.ECONNABORTED, syscall.EPROTO} {
+		if errors.Is(err, e) {
+			return true
+		}
+	}
+	return false
+}
+
+func (s *Server) addListener(l net.Listener) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closing.Load() {
+		return false
+	}
+	s.listeners[l] = struct{}{}
+	return true
+}
+
+func (s *Server) removeListener(l net.Listener) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.listeners, l)
+}
+
+// accept starts a session on conn, or closes it when there are too many.
+func (s *Server) accept(conn net.Conn, mode Mode, name string) {
+	s.counts.accepted.Add(1)
+	ss := newSession(s, conn, mode, name)
+	if !s.admit(ss) {
+		if s.closing.Load() {
+			conn.Close()
+			return
+		}
+		s.counts.refused.Add(1)
+		s.probes.add(ss.peer, name, "too_many_sessions")
+		conn.SetWriteDeadline(time.Now().Add(time.Second))
+		if mode == ModeSTLS {
+			conn.Write([]byte("-ERR [SYS/TEMP] too many connections, try again later\r\n"))
+		}
+		conn.Close()
+		return
+	}
+	go ss.run()
+}
+
+// admit counts ss in. A session that is one too many for its address is let in to be told so.
+func (s *Server) admit(ss *session) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closing.Load() || len(s.sessions) >= s.limits.Sessions {
+		return false
+	}
+	s.running.Add(1)
+	s.sessions[ss] = struct{}{}
+	s.counts.sessions.Add(1)
+	if ss.peer.IsValid() {
+		s.addresses[ss.prefix]++
+		ss.crowded = s.addresses[ss.prefix] > s.limits.PerAddress
+	}
+	return true
+}
+
+// leave counts ss out; its connections are closed.
+func (s *Server) leave(ss *session) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.sessions, ss)
+	s.counts.sessions.Add(-1)
+	if ss.peer.IsValid() {
+		if s.addresses[ss.prefix]--; s.addresses[ss.prefix] == 0 {
+			delete(s.addresses, ss.prefix)
+		}
+	}
+	s.running.Done()
+}
+
+// prefixOf is what sessions of one client are counted by: an IPv6 host has its /64 to itself.
+func prefixOf(a netip.Addr) netip.Prefix {
+	bits := 32
+	if a.Is6() {
+		bits = 64
+	}
+	p, _ := a.Prefix(bits)
+	return p
+}
+
+// addOurs and removeOurs keep the local ends of backend connections, by which a loop is known.
+func (s *Server) addOurs(a netip.AddrPort) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.ours[a] = struct{}{}
+}
+
+func (s *Server) removeOurs(a netip.AddrPort) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.ours, a)
+}
+
+func (s *Server) isOurs(a netip.AddrPort) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	_, ours := s.ours[a]
+	return ours
+}
+
+// Shutdown stops accepting, lets the commands that are running finish, and ends the sessions. When ctx is
+// done first, it cuts their connections and returns ctx's error. Either way no session is left.
+func (s *Server) Shutdown(ctx context.Context) error {
+	s.init()
+	s.stop((*session).wake)
+	done := make(chan struct{})
+	go s.awaitSessions(done)
+	select {
+	case <-done:
+	case <-ctx.Done():
+		s.stop((*session).cut)
+		<-done
+		return ctx.Err()
+	}
+	return nil
+}
+
+// awaitSessions closes done when no session is left and the last probes are recorded.
+func (s *Server) awaitSessions(done chan<- struct{}) {
+	s.running.Wait()
+	s.probes.flush()
+	close(done)
+}
+
+func (s *Server) stop(each func(*session)) {
+	s.closing.Store(true)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for l := range s.listeners {
+		l.Close()
+	}
+	for ss := range s.sessions {
+		each(ss)
+	}
+}
+
+// Stats returns the figures of this moment.
+func (s *Server) Stats() Stats {
+	c := &s.counts
+	return Stats{
+		Sessions:  c.sessions.Load(),
+		Accepted:  c.accepted.Load(),
+		Refused:   c.refused.Load(),
+		Handshake: c.handshake.Load(),
+		Commands:  c.commands.Load(),
+		Unbacked:  c.unbacked.Load(),
+		Received:  c.received.Load(),
+		Sent:      c.sent.Load(),
+	}
+}
+
+// dial connects to the backend within the limit.
+func (s *Server) dial() (net.Conn, error) {
+	ctx, cancel := context.WithTimeout(context.Background(), s.limits.Dial)
+	defer cancel()
+	if s.Dial != nil {
+		return s.Dial(ctx, s.Backend)
+	}
+	var d net.Dialer
+	return d.DialContext(ctx, "tcp", s.Backend)
+}
+
+// addrPort returns a as netip has it, an IPv4 address in its plain form; the zero AddrPort when a is no
+// internet address.
+func addrPort(a net.Addr) netip.AddrPort {
+	tcp, ok := a.(*net.TCPAddr)
+	if !ok {
+		return netip.AddrPort{}
+	}
+	ap := tcp.AddrPort()
+	return netip.AddrPortFrom(ap.Addr().Unmap(), ap.Port())
+}

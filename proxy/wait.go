@@ -1,0 +1,168 @@
+package proxy
+
+import (
+	"errors"
+	"io"
+	"time"
+)
+
+// awaitCommand reads more from the client. Replies go first. When the client stays quiet it watches the
+// backend meanwhile, which may say good-bye or go away.
+func (s *session) awaitCommand() error {
+	if err := s.client.flush(); err != nil {
+		return clientEnd(err)
+	}
+	if s.client.err != nil {
+		return clientEnd(s.client.err)
+	}
+	limit := bound(s.client.pending()) + 2
+	until := s.deadline()
+	soon := earlier(until, time.Now().Add(quiet))
+	s.setClientDeadline(soon)
+	if news := s.fillClient(limit); !news && soon.Before(until) {
+		return s.awaitWatching(limit, until)
+	}
+	return s.late()
+}
+
+func (s *session) awaitWatching(limit int, until time.Time) error {
+	s.setClientDeadline(until)
+	b := s.backend
+	w := startWatch(b.conn, b.peek[:], until.Add(time.Second), func(int, error) bool {
+		s.wake()
+		return false
+	})
+	s.fillClient(limit)
+	n, err := w.stop()
+	switch {
+	case n > 0:
+		b.w += copy(b.room(false), b.peek[:n])
+		return s.unasked()
+	case err != nil:
+		return s.lostIdle(err)
+	}
+	return s.late()
+}
+
+// lostIdle ends a session whose backend went away unasked.
+func (s *session) lostIdle(err error) error {
+	e := endOf(backendEnd(err))
+	return &ending{side: e.side, reason: e.reason, err: e.err} // nobody asked: nothing to answer
+}
+
+// late tells when the session has run out of time, or the server.
+func (s *session) late() error {
+	switch {
+	case s.client.err != nil:
+		return nil // told when what came before it is done
+	case s.server.closing.Load():
+		return errShutdown
+	case time.Now().Before(s.deadline()):
+		return nil
+	case s.loggedIn:
+		return errIdle
+	}
+	return errLogin
+}
+
+// deadline is until when the client may be silent. It is fixed when waiting for a command begins, so that a
+// line that drips does not push it away.
+func (s *session) deadline() time.Time {
+	if !s.loggedIn {
+		return s.loginBy
+	}
+	return s.idleBy
+}
+
+// fillClient reads once and reports whether there is news.
+func (s *session) fillClient(limit int) bool {
+	c := s.client
+	n, err := c.conn.Read(c.room(limit))
+	c.took(n, err)
+	return n > 0 || c.err != nil
+}
+
+// setClientDeadline bounds the next reads from the client; a closing server reads no more.
+func (s *session) setClientDeadline(t time.Time) {
+	s.client.socket.SetReadDeadline(t)
+	if s.server.closing.Load() {
+		s.wake()
+	}
+}
+
+// awaitBackend reads more of a reply. After a moment the replies before it go out, and while the backend
+// stays quiet the client is watched, which may reset the connection.
+func (s *session) awaitBackend(body bool) error {
+	b := s.backend
+	now := time.Now()
+	pause := quiet
+	if s.client.waits() {
+		pause = heldBack
+	}
+	until := b.replyBy
+	if body {
+		until = now.Add(s.server.limits.Reply)
+	}
+	soon := earlier(until, now.Add(pause))
+	b.conn.SetReadDeadline(soon)
+	n, err := b.conn.Read(b.room(body))
+	b.w += n
+	switch {
+	case n > 0:
+		return nil
+	case err == nil || !isTimeout(err) || !soon.Before(until):
+		return backendEnd(err)
+	}
+	if err := s.client.flush(); err != nil && !b.quitting {
+		return clientEnd(err)
+	}
+	return s.awaitBackendWatching(body, until)
+}
+
+// heldBack is how long the replies to pipelined commands wait for the next one.
+const heldBack = 10 * time.Millisecond
+
+func (s *session) awaitBackendWatching(body bool, until time.Time) error {
+	b, c := s.backend, s.client
+	b.conn.SetReadDeadline(until)
+	w := s.watchClient(until)
+	n, err := b.conn.Read(b.room(body))
+	b.w += n
+	if w != nil {
+		c.took(w.stop())
+	}
+	switch {
+	case n > 0:
+		return nil
+	case w != nil && w.err != nil && !isEOF(w.err) && !b.quitting:
+		return clientEnd(w.err)
+	}
+	return backendEnd(err)
+}
+
+// watchClient watches the client while a reply is due. A half-close is no reason to stop: every reply that is
+// outstanding is still delivered. Once QUIT is sent, nothing the client does may keep it from being finished.
+func (s *session) watchClient(until time.Time) *watch {
+	c, b := s.client, s.backend
+	room := c.room(firstLine)
+	if c.err != nil || len(room) == 0 {
+		return nil
+	}
+	quit := b.quitting
+	return startWatch(c.conn, room, until.Add(time.Second), func(_ int, err error) bool {
+		if err != nil && !isEOF(err) && !quit {
+			b.conn.SetReadDeadline(past)
+		}
+		return err == nil
+	})
+}
+
+func earlier(a, b time.Time) time.Time {
+	if a.Before(b) {
+		return a
+	}
+	return b
+}
+
+// isEOF reports whether err is the end of what the peer sends, with or without TLS's good-bye.
+func isEOF(err error) bool { return errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) }
