@@ -20,6 +20,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"sync/atomic"
 	"time"
 )
 
@@ -45,7 +46,9 @@ type Options struct {
 	Version    string       // of the program, written in the start record
 	Logger     *slog.Logger // tells of failing, healing and recovery; nil discards
 
-	maxPages int // for tests: the database may not outgrow this many pages; 0 is no bound
+	// For tests.
+	maxPages *atomic.Int64 // the database may not outgrow this many pages; nil is no bound
+	stall    time.Duration // default stallLimit
 }
 
 // Durability says what a good Receipt promises.

@@ -2,28 +2,235 @@ package audit
 
 import (
 	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"sync"
+	"time"
 
 	"postern/proxy"
 )
 
+// queueSize bounds the events that wait for a commit; Record blocks while the queue is full.
+const queueSize = 16_384
+
 // Log is the audit log, opened for writing. It implements proxy.Recorder.
 type Log struct {
+	opts   Options
+	log    *slog.Logger
 	reader *Reader
+	lock   *os.File
+
+	wake    chan struct{} // holds a token when there is something to commit
+	closing chan struct{} // closed by Close
+	done    chan struct{} // closed by the writer when it has ended
+	end     error         // of the writer's last commit; read after done
+
+	mu        sync.Mutex
+	room      sync.Cond     // signalled when the queue has been taken, or will not be
+	gathering *batch        // where Record appends; the next commit
+	grown     chan struct{} // closed and replaced after each commit
+	closed    bool
+	trouble   // what is wrong, and what was lost by it
+	lastSeq   int64
+	commits   int64
+	records   int64
 }
 
 var _ proxy.Recorder = (*Log)(nil)
 
-// Open takes the lock, opens or makes the database, closes what a crash left open, and starts the writer.
-func Open(ctx context.Context, o Options) (*Log, error) { return nil, ErrClosed }
+// Open takes the lock of the database, opens or makes it, closes the sessions that a crash left open,
+// writes a start record, and starts the writer. The caller must Close the Log. ctx bounds only the opening.
+func Open(ctx context.Context, o Options) (*Log, error) {
+	lock, err := takeLock(o.Path)
+	if err != nil {
+		return nil, err
+	}
+	l, err := open(ctx, o)
+	if err != nil {
+		return nil, errors.Join(err, lock.Close())
+	}
+	l.lock = lock
+	return l, nil
+}
 
-// Record appends ev to the batch being gathered. It blocks only while the queue is full.
-func (l *Log) Record(ev proxy.Event) proxy.Receipt { return nil }
+func open(ctx context.Context, o Options) (*Log, error) {
+	store, err := openStore(o.Path, o.maxPages)
+	if err != nil {
+		return nil, fmt.Errorf("audit log: %w", err)
+	}
+	reader, err := openReader(o.Path)
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("audit log: open for reading: %w", err), store.close())
+	}
+	l := newLog(o, reader)
+	w := newWriter(l, store)
+	if err := l.begin(ctx, w); err != nil {
+		return nil, errors.Join(err, reader.Close(), w.close())
+	}
+	go w.run()
+	return l, nil
+}
 
-// Reader returns the log's own Reader, which Close closes.
+func newLog(o Options, reader *Reader) *Log {
+	l := &Log{
+		opts: o, log: o.Logger, reader: reader,
+		wake:      make(chan struct{}, 1),
+		closing:   make(chan struct{}),
+		done:      make(chan struct{}),
+		gathering: newBatch(nil),
+		grown:     make(chan struct{}),
+		trouble:   trouble{since: time.Now(), wounded: map[proxy.SessionID]struct{}{}},
+	}
+	if l.log == nil {
+		l.log = slog.New(slog.DiscardHandler)
+	}
+	if l.opts.stall == 0 {
+		l.opts.stall = stallLimit
+	}
+	l.room.L = &l.mu
+	reader.grown = l.growth
+	return l
+}
+
+// begin makes the first commit: what a crash left open is closed, and the start is on record.
+func (l *Log) begin(ctx context.Context, w *writer) error {
+	seq, err := w.store.lastSeq()
+	if err != nil {
+		return fmt.Errorf("audit log: %w", err)
+	}
+	w.seq = seq
+	orphans, err := orphans(ctx, l.reader)
+	if err != nil {
+		return fmt.Errorf("audit log: close what a crash left open: %w", err)
+	}
+	start := proxy.Event{Time: time.Now(), Kind: proxy.KindStart, Detail: l.opts.detail()}
+	b := newBatch(append(orphans, start))
+	if err := w.commit(b.events, nil); err != nil {
+		return fmt.Errorf("audit log: write the start record: %w: %s", err, remedy(err, l.opts.Path))
+	}
+	l.committed(b, w.seq, w.seq-seq)
+	if len(orphans) > 0 {
+		l.log.Warn("closed sessions that the last run left open", "records", len(orphans))
+	}
+	return nil
+}
+
+// detail describes the settings in force, for the start record.
+func (o *Options) detail() string {
+	d := "durability=" + o.Durability.String()
+	if o.Durability == Relaxed {
+		d += " window=" + RelaxedWindow.String()
+	}
+	d += " on_failure=" + o.OnFailure.String()
+	if o.Version != "" {
+		d = "version=" + o.Version + " " + d
+	}
+	return d
+}
+
+// Record appends ev to the batch being gathered. It blocks only while the queue is full, and not at all
+// while the log is failing.
+func (l *Log) Record(ev proxy.Event) proxy.Receipt {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for l.verdict == nil && len(l.gathering.events) >= queueSize {
+		l.room.Wait()
+	}
+	if l.verdict != nil {
+		l.loseLocked(&ev)
+		return l.verdict
+	}
+	b := l.gathering
+	b.events = append(b.events, ev)
+	if n := len(b.events); n == 1 || n == queueSize/2 {
+		l.nudge()
+	}
+	switch {
+	case l.isWoundedLocked(&ev):
+		return l.scar
+	case l.opts.Durability == Relaxed:
+		return (*released)(l)
+	}
+	return b
+}
+
+// nudge leaves a token for the writer; one is enough.
+func (l *Log) nudge() {
+	select {
+	case l.wake <- struct{}{}:
+	default:
+	}
+}
+
+// take hands the gathered batch and what was lost before it to the writer, and begins a new batch in spare.
+func (l *Log) take(spare []proxy.Event) (*batch, *losses) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	b, lost := l.gathering, l.losses
+	l.gathering, l.losses = newBatch(spare), nil
+	l.room.Broadcast()
+	return b, lost
+}
+
+// committed tells everyone that waits: first the sessions, then the readers.
+func (l *Log) committed(b *batch, seq, records int64) {
+	l.mu.Lock()
+	b.settleLocked(nil)
+	l.lastSeq, l.commits, l.records = seq, l.commits+1, l.records+records
+	close(l.grown)
+	l.grown = make(chan struct{})
+	healed, broke := l.healLocked()
+	l.mu.Unlock()
+	if healed {
+		l.log.Info("audit log is being written again", "path", l.opts.Path, "failed_for", time.Since(broke))
+	}
+}
+
+// growth returns the channel that the next commit closes.
+func (l *Log) growth() <-chan struct{} {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.grown
+}
+
+// Reader returns the log's own Reader. Its Tail is woken by each commit. Close closes it.
 func (l *Log) Reader() *Reader { return l.reader }
 
-// Health tells how the log fares; it does no I/O.
-func (l *Log) Health() Health { return Health{} }
+// Health tells how the log fares. It does no I/O and may be asked at any time.
+func (l *Log) Health() Health {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	reason := l.reason
+	if reason == "" && l.closed {
+		reason = ErrClosed.Error()
+	}
+	return Health{
+		OK: l.verdict == nil, Err: reason, Since: l.since.UTC(), Lost: l.lost,
+		Queue: len(l.gathering.events), LastSeq: l.lastSeq, Commits: l.commits, Records: l.records,
+		Durability: l.opts.Durability.String(), OnFailure: l.opts.OnFailure.String(),
+	}
+}
 
-// Close commits what is queued, writes a stop record, checkpoints, and frees the lock.
-func (l *Log) Close() error { return nil }
+// Close commits what is queued, writes a stop record, empties the WAL into the database and frees the
+// lock. Events recorded after it are refused. It is an error if the last events could not be kept.
+func (l *Log) Close() error {
+	l.mu.Lock()
+	if l.closed {
+		l.mu.Unlock()
+		<-l.done
+		return nil
+	}
+	l.closed = true
+	l.verdict = settled(fmt.Errorf("%w: %w", proxy.ErrNotRecorded, ErrClosed))
+	l.room.Broadcast()
+	close(l.closing)
+	l.mu.Unlock()
+	<-l.done
+
+	l.mu.Lock()
+	close(l.grown) // tails look once more, and find the Reader closed
+	l.mu.Unlock()
+	return errors.Join(l.end, l.lock.Close())
+}

@@ -1,0 +1,148 @@
+package audit
+
+import (
+	"database/sql"
+	"database/sql/driver"
+	"encoding/json"
+	"fmt"
+	"net/netip"
+	"time"
+)
+
+// The columns in the order in which appendValues writes them and scan reads them.
+const (
+	recordColumns = "seq, session, time, kind, verb, arg, status, code, text, local, partial, " +
+		"message, uid, octets, lines, duration, user, mechanism, login, side, detail, count, " +
+		"ip, port, listener, backend, tls, received, sent"
+	sessionColumns = "id, started, ended, state, ip, port, listener, backend, greeting, tls, " +
+		"user, mechanism, login, logins_failed, commands, opened, retrieved, deleted, rolled_back, " +
+		"unknown, anomalies, octets, received, sent, end_side, end_reason, partial"
+)
+
+// scanner is a *sql.Row or *sql.Rows.
+type scanner interface{ Scan(dest ...any) error }
+
+func (r *Record) appendValues(v []driver.Value) []driver.Value {
+	return append(v,
+		r.Seq, int64(r.Session), nanos(r.Time), string(r.Kind), r.Verb, r.Arg, r.Status, r.Code,
+		r.Text, flag(r.Local), flag(r.Partial), r.Message, r.UID, r.Octets, r.Lines, int64(r.Duration),
+		r.User, r.Mechanism, r.Login, r.Side, r.Detail, r.Count,
+		ipValue(r.Peer), int64(r.Peer.Port()), r.Listener, r.Backend, tlsValue(r.TLS),
+		r.Received, r.Sent)
+}
+
+func (r *Record) scan(row scanner) error {
+	var c client
+	var at int64
+	err := row.Scan(
+		&r.Seq, &r.Session, &at, &r.Kind, &r.Verb, &r.Arg, &r.Status, &r.Code,
+		&r.Text, &r.Local, &r.Partial, &r.Message, &r.UID, &r.Octets, &r.Lines, &r.Duration,
+		&r.User, &r.Mechanism, &r.Login, &r.Side, &r.Detail, &r.Count,
+		&c.ip, &c.port, &r.Listener, &r.Backend, &c.tls, &r.Received, &r.Sent)
+	if err != nil {
+		return err
+	}
+	r.Time = moment(at)
+	r.Peer, r.TLS, err = c.decode()
+	return err
+}
+
+func (s *Session) appendValues(v []driver.Value) []driver.Value {
+	return append(v,
+		int64(s.ID), nanos(s.Start), nanos(s.End), string(s.State),
+		ipValue(s.Peer), int64(s.Peer.Port()), s.Listener, s.Backend, s.Greeting, tlsValue(s.TLS),
+		s.User, s.Mechanism, s.Login, s.LoginsFailed, s.Commands, s.Opened, s.Retrieved,
+		s.Deleted, s.RolledBack, s.Unknown, s.Anomalies, s.Octets, s.Received, s.Sent,
+		s.EndSide, s.EndReason, flag(s.Partial))
+}
+
+func (s *Session) scan(row scanner) error {
+	var c client
+	var start, end int64
+	err := row.Scan(
+		&s.ID, &start, &end, &s.State,
+		&c.ip, &c.port, &s.Listener, &s.Backend, &s.Greeting, &c.tls,
+		&s.User, &s.Mechanism, &s.Login, &s.LoginsFailed, &s.Commands, &s.Opened, &s.Retrieved,
+		&s.Deleted, &s.RolledBack, &s.Unknown, &s.Anomalies, &s.Octets, &s.Received, &s.Sent,
+		&s.EndSide, &s.EndReason, &s.Partial)
+	if err != nil {
+		return err
+	}
+	s.Start, s.End = moment(start), moment(end)
+	s.Peer, s.TLS, err = c.decode()
+	return err
+}
+
+// client is how the facts of the client's leg lie in a row.
+type client struct {
+	ip   []byte
+	port uint16
+	tls  sql.NullString
+}
+
+func (c *client) decode() (peer netip.AddrPort, facts *TLS, err error) {
+	if addr, ok := netip.AddrFromSlice(c.ip); ok {
+		peer = netip.AddrPortFrom(addr, c.port)
+	}
+	if c.tls.Valid {
+		facts = new(TLS)
+		if err := json.Unmarshal([]byte(c.tls.String), facts); err != nil {
+			return peer, nil, fmt.Errorf("column tls: %w", err)
+		}
+	}
+	return peer, facts, nil
+}
+
+// ipValue keeps 4 octets of an IPv4 address, however it was written, and 16 of an IPv6 address without
+// its zone; nil if there is none.
+func ipValue(peer netip.AddrPort) driver.Value {
+	if !peer.IsValid() {
+		return nil
+	}
+	return peer.Addr().Unmap().AsSlice()
+}
+
+func tlsValue(t *TLS) driver.Value {
+	if t == nil {
+		return nil
+	}
+	b, err := json.Marshal(t)
+	if err != nil {
+		return nil // strings and a bool always have JSON
+	}
+	return string(b)
+}
+
+// nanos returns Unix nanoseconds, 0 for the zero time.
+func nanos(t time.Time) int64 {
+	if t.IsZero() {
+		return 0
+	}
+	return t.UnixNano()
+}
+
+// moment is the inverse of nanos, in UTC.
+func moment(n int64) time.Time {
+	if n == 0 {
+		return time.Time{}
+	}
+	return time.Unix(0, n).UTC()
+}
+
+func flag(b bool) int64 {
+	if b {
+		return 1
+	}
+	return 0
+}
+
+// firstAndLast return the ends of the range of ip values that lie in p.
+func firstAndLast(p netip.Prefix) (first, last []byte) {
+	p = p.Masked()
+	first = p.Addr().AsSlice()
+	last = p.Addr().AsSlice()
+	for bit := p.Bits(); bit < len(last)*8; bit++ {
+		last[bit/8] |= 1 << (7 - bit%8)
+	}
+	return first, last
+}

@@ -1,0 +1,229 @@
+package audit
+
+import (
+	"database/sql/driver"
+	"errors"
+	"fmt"
+	"net/url"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync/atomic"
+
+	"github.com/mattn/go-sqlite3"
+)
+
+// store is the one connection that writes. It is the driver's own, beside database/sql: one goroutine
+// uses it, and its statements stay prepared.
+type store struct {
+	conn    *sqlite3.SQLiteConn
+	begin   *sqlite3.SQLiteStmt
+	commit  *sqlite3.SQLiteStmt
+	record  *sqlite3.SQLiteStmt
+	session *sqlite3.SQLiteStmt
+	args    []driver.Value // of the statement being run
+}
+
+// The settings the promise rests on. A power cut takes nothing that was committed: the WAL is synced by
+// every commit (FULL), on macOS down to the platter (fullfsync).
+const writerPragmas = `
+PRAGMA busy_timeout = 5000;
+PRAGMA journal_mode = WAL;
+PRAGMA synchronous = FULL;
+PRAGMA fullfsync = 1;
+PRAGMA checkpoint_fullfsync = 1;
+PRAGMA journal_size_limit = 16777216;`
+
+// openStore opens the database for writing, makes it if it is missing, and migrates it.
+func openStore(path string, maxPages *atomic.Int64) (*store, error) {
+	if err := private(path); err != nil {
+		return nil, err
+	}
+	conn, err := (&sqlite3.SQLiteDriver{}).Open(dsn(path, "mode=rw"))
+	if err != nil {
+		return nil, fmt.Errorf("open %s: %w", path, foreign(err))
+	}
+	s := &store{conn: conn.(*sqlite3.SQLiteConn), args: make([]driver.Value, 0, 32)}
+	if err := s.prepare(maxPages); err != nil {
+		s.conn.Close() // the first error is the one that tells
+		return nil, fmt.Errorf("open %s: %w", path, err)
+	}
+	return s, nil
+}
+
+// private makes the database file before SQLite does, so that it and the -wal and -shm, which take its
+// mode, are never readable by others, whatever the umask.
+func private(path string) error {
+	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600)
+	if err != nil {
+		return fmt.Errorf("make the audit database: %w", err)
+	}
+	defer f.Close()
+	for _, p := range []string{path, path + "-wal", path + "-shm"} {
+		if err := os.Chmod(p, 0o600); err != nil && !errors.Is(err, os.ErrNotExist) {
+			return fmt.Errorf("make the audit database private: %w", err)
+		}
+	}
+	return nil
+}
+
+// dsn returns the URI of the database at path, which may hold any character.
+func dsn(path, query string) string {
+	abs, err := filepath.Abs(path)
+	if err != nil {
+		abs = path // no working directory: SQLite will say so
+	}
+	u := url.URL{Scheme: "file", OmitHost: true, Path: filepath.ToSlash(abs), RawQuery: query}
+	return u.String()
+}
+
+func (s *store) prepare(maxPages *atomic.Int64) error {
+	// Whose database it is comes first: another program's must not even change its journal mode.
+	version, fresh, err := s.version()
+	if err != nil {
+		return err
+	}
+	if err := checkVersion(version, fresh); err != nil {
+		return err
+	}
+	if _, err := s.conn.Exec(writerPragmas, nil); err != nil {
+		return fmt.Errorf("set pragmas: %w", err)
+	}
+	if err := s.checkPragmas(); err != nil {
+		return err
+	}
+	if maxPages != nil {
+		if _, err := s.number(fmt.Sprintf("PRAGMA max_page_count = %d", maxPages.Load())); err != nil {
+			return err
+		}
+	}
+	if err := s.migrate(); err != nil {
+		return err
+	}
+	return s.prepareStatements()
+}
+
+// checkPragmas reads back what the promise rests on: SQLite ignores a setting it cannot follow.
+func (s *store) checkPragmas() error {
+	mode, err := s.value("PRAGMA journal_mode")
+	if err != nil {
+		return err
+	}
+	sync, err := s.number("PRAGMA synchronous")
+	if err != nil {
+		return err
+	}
+	if mode != "wal" || sync != 2 {
+		return fmt.Errorf("journal_mode is %v and synchronous %d, not wal and 2 (full): "+
+			"keep the database on a local file system", mode, sync)
+	}
+	return nil
+}
+
+func (s *store) prepareStatements() error {
+	for _, p := range []struct {
+		stmt **sqlite3.SQLiteStmt
+		text string
+	}{
+		{&s.begin, "BEGIN IMMEDIATE"},
+		{&s.commit, "COMMIT"},
+		{&s.record, insertRecord},
+		{&s.session, upsertSession()},
+	} {
+		stmt, err := s.conn.Prepare(p.text)
+		if err != nil {
+			return fmt.Errorf("prepare %.20q: %w", p.text, err)
+		}
+		*p.stmt = stmt.(*sqlite3.SQLiteStmt)
+	}
+	return nil
+}
+
+var insertRecord = "INSERT INTO records(" + recordColumns + ") VALUES(" + marks(recordColumns) + ")"
+
+// upsertSession writes a session's row whole, whether it is there or not.
+func upsertSession() string {
+	var set []string
+	for name := range strings.SplitSeq(sessionColumns, ", ") {
+		if name != "id" {
+			set = append(set, name+" = excluded."+name)
+		}
+	}
+	return "INSERT INTO sessions(" + sessionColumns + ") VALUES(" + marks(sessionColumns) + ")" +
+		" ON CONFLICT(id) DO UPDATE SET " + strings.Join(set, ", ")
+}
+
+// marks returns one "?" for each of the columns.
+func marks(columns string) string {
+	return strings.Repeat("?,", strings.Count(columns, ",")) + "?"
+}
+
+// run executes a prepared statement. Query binds all arguments in one call into C, Exec one by one.
+func (s *store) run(stmt *sqlite3.SQLiteStmt) error {
+	rows, err := stmt.Query(s.args)
+	if err != nil {
+		return err
+	}
+	return rows.Close()
+}
+
+func (s *store) exec(stmt *sqlite3.SQLiteStmt) error {
+	s.args = s.args[:0]
+	return s.run(stmt)
+}
+
+func (s *store) insert(r *Record) error {
+	s.args = r.appendValues(s.args[:0])
+	return s.run(s.record)
+}
+
+func (s *store) upsert(v *Session) error {
+	s.args = v.appendValues(s.args[:0])
+	return s.run(s.session)
+}
+
+// number asks for one integer.
+func (s *store) number(query string) (int64, error) {
+	v, err := s.value(query)
+	if err != nil {
+		return 0, err
+	}
+	n, ok := v.(int64)
+	if !ok {
+		return 0, fmt.Errorf("%s: got %v, want a number", query, v)
+	}
+	return n, nil
+}
+
+// value asks for one value.
+func (s *store) value(query string) (driver.Value, error) {
+	rows, err := s.conn.Query(query, nil)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", query, err)
+	}
+	defer rows.Close()
+	row := make([]driver.Value, len(rows.Columns()))
+	if len(row) == 0 {
+		return nil, fmt.Errorf("%s: no answer", query)
+	}
+	if err := rows.Next(row); err != nil {
+		return nil, fmt.Errorf("%s: %w", query, err)
+	}
+	return row[0], nil
+}
+
+// lastSeq returns the number of the newest record, 0 when there is none.
+func (s *store) lastSeq() (int64, error) {
+	return s.number("SELECT ifnull(max(seq), 0) FROM records")
+}
+
+// close frees the connection. The last connection to close empties the WAL into the database.
+func (s *store) close() error {
+	var errs []error
+	for _, stmt := range []*sqlite3.SQLiteStmt{s.begin, s.commit, s.record, s.session} {
+		if stmt != nil {
+			errs = append(errs, stmt.Close())
+		}
+	}
+	return errors.Join(append(errs, s.conn.Close())...)
+}

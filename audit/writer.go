@@ -1,0 +1,257 @@
+package audit
+
+import (
+	"errors"
+	"fmt"
+	"time"
+
+	"postern/proxy"
+)
+
+const (
+	// pace is the least time from one commit's begin to the next one's: those who come in between share
+	// the next. After a pause longer than that a commit begins at once.
+	pace = time.Millisecond
+	// firstBackoff and lastBackoff bound the time between two attempts to reopen a failing database.
+	firstBackoff = 100 * time.Millisecond
+	lastBackoff  = 5 * time.Second
+	// spareSize bounds the memory for events that is kept from one batch to the next.
+	spareSize = 2048
+)
+
+// writer is the one goroutine that writes the database. All of it is its own.
+type writer struct {
+	log     *Log
+	store   *store // nil while the database is failing
+	live    *live
+	seq     int64         // of the newest record
+	began   time.Time     // the last commit
+	pace    time.Duration // between two commits
+	backoff time.Duration
+	timer   *time.Timer
+	spare   []proxy.Event // memory for the next batch
+}
+
+func newWriter(l *Log, s *store) *writer {
+	w := &writer{
+		log: l, store: s, live: newLive(l.reader),
+		pace: pace, backoff: firstBackoff, timer: time.NewTimer(0),
+	}
+	if l.opts.Durability == Relaxed {
+		w.pace = RelaxedWindow
+	}
+	w.timer.Stop()
+	return w
+}
+
+func (w *writer) run() {
+	defer close(w.log.done)
+	for !w.isClosing() {
+		if w.store == nil {
+			w.mend()
+			continue
+		}
+		w.wait()
+		if !w.isClosing() {
+			w.turn()
+		}
+	}
+	w.log.end = w.finish()
+}
+
+func (w *writer) isClosing() bool {
+	select {
+	case <-w.log.closing:
+		return true
+	default:
+		return false
+	}
+}
+
+// wait returns when there is something to commit and it is time to.
+func (w *writer) wait() {
+	var due <-chan time.Time
+	if at, ok := w.live.nextDue(); ok {
+		w.timer.Reset(time.Until(at))
+		due = w.timer.C
+	}
+	select {
+	case <-w.log.wake:
+	case <-due:
+	case <-w.log.closing:
+	}
+	w.pause(w.pace - time.Since(w.began))
+}
+
+// pause returns after d, or earlier when the queue is half full or the log closes.
+func (w *writer) pause(d time.Duration) {
+	if d <= 0 {
+		return
+	}
+	w.timer.Reset(d)
+	defer w.timer.Stop()
+	select {
+	case <-w.timer.C:
+	case <-w.log.wake:
+	case <-w.log.closing:
+	}
+}
+
+// turn commits what was gathered, then more, and tells those who wait.
+func (w *writer) turn(more ...proxy.Event) {
+	b, lost := w.log.take(w.spare)
+	w.spare = nil
+	events := append(b.events, more...)
+	if len(events) == 0 && lost == nil && !w.live.isDue(time.Now()) {
+		return
+	}
+	stall := time.AfterFunc(w.log.opts.stall, func() { w.log.stalled(b) })
+	seq := w.seq
+	err := w.commit(events, lost)
+	stall.Stop()
+	if err != nil {
+		w.log.failed(err, b, lost)
+		return
+	}
+	w.backoff = firstBackoff
+	w.log.committed(b, w.seq, w.seq-seq)
+	clear(events)
+	if cap(events) <= spareSize {
+		w.spare = events[:0]
+	}
+}
+
+// commit writes one transaction. If that fails, the connection is not used again: what a failed
+// fsync left behind in the page cache is anyone's guess.
+func (w *writer) commit(events []proxy.Event, lost *losses) error {
+	w.began = time.Now()
+	seq := w.seq
+	err := w.write(events, lost)
+	if err == nil {
+		return nil
+	}
+	w.seq = seq
+	w.live.reset()
+	return errors.Join(err, w.close())
+}
+
+func (w *writer) write(events []proxy.Event, lost *losses) error {
+	if err := w.store.exec(w.store.begin); err != nil {
+		return err
+	}
+	if lost != nil {
+		if err := w.writeLosses(lost); err != nil {
+			return err
+		}
+	}
+	for i := range events {
+		if err := w.append(&events[i]); err != nil {
+			return err
+		}
+	}
+	if err := w.live.save(w.store, w.began); err != nil {
+		return err
+	}
+	return w.store.exec(w.store.commit)
+}
+
+// append writes the next record, and what it tells of its session into memory.
+func (w *writer) append(ev *proxy.Event) error {
+	r := recordOf(ev)
+	r.Seq = w.seq + 1
+	if r.Session != 0 {
+		if err := w.live.apply(&r, w.began); err != nil {
+			return err
+		}
+	}
+	if err := w.store.insert(&r); err != nil {
+		return err
+	}
+	w.seq++
+	return nil
+}
+
+// writeLosses writes the gap record and ends the sessions whose end could not be recorded in time.
+func (w *writer) writeLosses(lost *losses) error {
+	gap := proxy.Event{Time: w.began, Kind: proxy.KindGap, Count: lost.count, Detail: lost.reason}
+	if err := w.append(&gap); err != nil {
+		return err
+	}
+	for id, wound := range lost.sessions {
+		if wound.begin {
+			continue
+		}
+		if err := w.live.wound(id, w.began); err != nil {
+			return err
+		}
+		if wound.end == nil {
+			continue
+		}
+		events, err := ending(w.log.reader, *wound.end)
+		if err != nil {
+			return err
+		}
+		for i := range events {
+			if err := w.append(&events[i]); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// mend waits a while, opens the database anew and writes what was lost. The log is well when that is
+// committed.
+func (w *writer) mend() {
+	w.pause(w.backoff)
+	w.backoff = min(2*w.backoff, lastBackoff)
+	if err := w.reopen(); err != nil {
+		w.log.failed(err, newBatch(nil), nil)
+		return
+	}
+	w.turn()
+}
+
+func (w *writer) reopen() error {
+	s, err := openStore(w.log.opts.Path, w.log.opts.maxPages)
+	if err != nil {
+		return err
+	}
+	seq, err := s.lastSeq()
+	if err != nil {
+		return errors.Join(err, s.close())
+	}
+	w.store, w.seq = s, seq
+	return nil
+}
+
+// finish makes the last commit, with the stop record, and empties the WAL.
+func (w *writer) finish() error {
+	if w.store == nil {
+		if err := w.reopen(); err != nil {
+			w.log.failed(err, newBatch(nil), nil)
+		}
+	}
+	if w.store != nil {
+		w.turn(proxy.Event{Time: time.Now(), Kind: proxy.KindStop, Detail: w.log.opts.detail()})
+	}
+	err := w.log.reader.Close() // first, or it would hold the WAL
+	if w.store == nil {
+		h := w.log.Health()
+		return errors.Join(fmt.Errorf("close audit log: the last events were lost: %s", h.Err), err)
+	}
+	if _, e := w.store.value("PRAGMA wal_checkpoint(TRUNCATE)"); e != nil {
+		err = errors.Join(err, fmt.Errorf("close audit log: checkpoint: %w", e))
+	}
+	return errors.Join(err, w.close())
+}
+
+// close frees the connection.
+func (w *writer) close() error {
+	if w.store == nil {
+		return nil
+	}
+	err := w.store.close()
+	w.store = nil
+	return err
+}
