@@ -196,7 +196,7 @@ func (s *Server) isOurs(a netip.AddrPort) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	_, ours := s.ours[a]
-	return ours
+	return ours && a.IsValid()
 }
 
 // Shutdown stops accepting, lets the commands that are running finish, and ends the sessions. When ctx is
