@@ -185,8 +185,5 @@ func multiLine(command string) bool {
 func Content(reply string) []byte {
 	_, body, _ := strings.Cut(reply, "\n")
 	body = strings.TrimSuffix(body, ".\r\n")
-	if strings.HasPrefix(body, ".") {
-		body = body[1:]
-	}
-	return []byte(strings.ReplaceAll(body, "\n.", "\n"))
+	return []byte(strings.ReplaceAll(strings.TrimPrefix(body, "."), "\n.", "\n"))
 }
