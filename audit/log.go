@@ -156,6 +156,18 @@ func (l *Log) Record(ev proxy.Event) proxy.Receipt {
 	return b
 }
 
+// Ready returns nil while events can be kept, or are let go by Continue, and the error of every Receipt
+// otherwise. It does not block.
+func (l *Log) Ready() error {
+	l.mu.Lock()
+	verdict := l.verdict
+	l.mu.Unlock()
+	if verdict == nil {
+		return nil
+	}
+	return verdict.Wait()
+}
+
 // nudge leaves a token for the writer; one is enough.
 func (l *Log) nudge() {
 	select {

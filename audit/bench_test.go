@@ -1,0 +1,52 @@
+package audit
+
+import (
+	"sync"
+	"testing"
+
+	"postern/proxy"
+)
+
+// BenchmarkOne is one session alone: every command waits for a commit of its own.
+func BenchmarkOne(b *testing.B) {
+	l := openLog(b, Options{})
+	id := newID()
+	keep(b, l, connect(id))
+	b.ReportAllocs()
+	for b.Loop() {
+		keep(b, l, command(id, "NOOP", "", "+OK"))
+	}
+}
+
+// BenchmarkMany is 64 sessions at once, which share commits. An operation is one command of each.
+func BenchmarkMany(b *testing.B) {
+	l := openLog(b, Options{})
+	var ids [64]proxy.SessionID
+	for i := range ids {
+		ids[i] = newID()
+		keep(b, l, connect(ids[i]))
+	}
+	b.ReportAllocs()
+	for b.Loop() {
+		var wg sync.WaitGroup
+		for _, id := range ids {
+			wg.Go(func() { l.Record(command(id, "NOOP", "", "+OK")).Wait() })
+		}
+		wg.Wait()
+	}
+	h := l.Health()
+	b.ReportMetric(float64(h.Records)/float64(h.Commits), "records/commit")
+}
+
+// BenchmarkRelaxed is how fast the writer is when nobody waits.
+func BenchmarkRelaxed(b *testing.B) {
+	l := openLog(b, Options{Durability: Relaxed})
+	id := newID()
+	keep(b, l, connect(id))
+	ev := command(id, "RETR", "1", "+OK")
+	ev.UID, ev.Text, ev.Octets = "0000000a5e5e5e5e", "4096 octets follow", 4096
+	b.ReportAllocs()
+	for b.Loop() {
+		l.Record(ev)
+	}
+}

@@ -1,0 +1,203 @@
+package audit
+
+import (
+	"bytes"
+	"database/sql"
+	"errors"
+	"log/slog"
+	"path/filepath"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"postern/proxy"
+)
+
+// brokenLog returns a log that is full, and what makes room again. Session id is known to it and lost
+// an event.
+func brokenLog(t *testing.T, o Options, id proxy.SessionID) (l *Log, room func()) {
+	t.Helper()
+	pages := new(atomic.Int64)
+	pages.Store(60)
+	o.maxPages = pages
+	l = openLog(t, o)
+	if err := fill(l, command(id, "NOOP", strings.Repeat("x", 500), "+OK"), o.OnFailure); err != nil {
+		t.Fatal(err)
+	}
+	return l, func() {
+		pages.Store(1 << 20)
+		if err := well(l); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+func TestRefuse(t *testing.T) {
+	id := newID()
+	l, room := brokenLog(t, Options{}, id)
+	start := time.Now()
+	for range 2 * queueSize {
+		l.Record(command(id, "NOOP", "", "+OK")) // must not block while the log is failing
+	}
+	if err := l.Record(connect(newID())).Wait(); !errors.Is(err, proxy.ErrNotRecorded) {
+		t.Errorf("a new session got %v", err)
+	}
+	if d := time.Since(start); d > 2*time.Second {
+		t.Errorf("recording in a broken log took %v", d)
+	}
+	room()
+	// The session lost events: a good receipt would vouch for them.
+	if err := l.Record(command(id, "NOOP", "", "+OK")).Wait(); !errors.Is(err, proxy.ErrNotRecorded) {
+		t.Errorf("a session with lost events got %v", err)
+	}
+	l.Record(end(id))
+	other := newID()
+	keep(t, l, connect(other), end(other))
+	if h := l.Health(); !h.OK || h.Err != "" || h.Lost < 2*queueSize {
+		t.Errorf("health: %+v", h)
+	}
+	s, err := l.Reader().Session(t.Context(), id)
+	if err != nil || s.State != StateEnded || !s.Partial {
+		t.Errorf("the session that lost events: %+v, %v", s, err)
+	}
+	gap := only(t, l, proxy.KindGap)
+	if gap.Count != l.Health().Lost {
+		t.Errorf("the gap counts %d, health %d", gap.Count, l.Health().Lost)
+	}
+}
+
+func TestContinue(t *testing.T) {
+	id, unseen := newID(), newID()
+	l, room := brokenLog(t, Options{OnFailure: Continue}, id)
+	keep(t, l, connect(unseen), command(id, "NOOP", "", "+OK"))
+	room()
+	keep(t, l, command(id, "STAT", "", "+OK"), command(unseen, "STAT", "", "+OK"))
+	for _, id := range []proxy.SessionID{id, unseen} {
+		keep(t, l, end(id))
+		s, err := l.Reader().Session(t.Context(), id)
+		if err != nil || !s.Partial || s.State != StateEnded {
+			t.Errorf("session: %+v, %v", s, err)
+		}
+		recs, err := l.Reader().Transcript(t.Context(), id, 0, maxRecords)
+		if n := int64(len(recs)) - 1; err != nil || s.Commands < n-1 || s.Commands > n {
+			t.Errorf("the row says %d commands, there are %d records and %v", s.Commands, len(recs), err)
+		}
+	}
+	if gap := only(t, l, proxy.KindGap); gap.Count != l.Health().Lost {
+		t.Errorf("the gap counts %d, health %d", gap.Count, l.Health().Lost)
+	}
+}
+
+// only returns the one record of a kind.
+func only(t *testing.T, l *Log, kind proxy.Kind) (found Record) {
+	t.Helper()
+	n := 0
+	for _, r := range records(t, l.opts.Path) {
+		if r.Kind == kind {
+			found = r
+			n++
+		}
+	}
+	if n != 1 {
+		t.Fatalf("%d records of kind %s", n, kind)
+	}
+	return found
+}
+
+func TestEndWhileBrokenIsKept(t *testing.T) {
+	id, unseen := newID(), newID()
+	l, room := brokenLog(t, Options{}, id)
+	for _, ev := range []proxy.Event{end(id), connect(unseen), end(unseen)} {
+		if err := l.Record(ev).Wait(); !errors.Is(err, proxy.ErrNotRecorded) {
+			t.Errorf("%s in a broken log: %v", ev.Kind, err)
+		}
+	}
+	room()
+	s, err := l.Reader().Session(t.Context(), id)
+	if err != nil || s.State != StateEnded || s.EndReason != "quit" || !s.Partial {
+		t.Errorf("session: %+v, %v", s, err)
+	}
+	if _, err := l.Reader().Session(t.Context(), unseen); !errors.Is(err, ErrNotFound) {
+		t.Errorf("a session of which nothing was kept: %v", err)
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if len(l.wounded) > 0 {
+		t.Errorf("%d sessions are still marked", len(l.wounded))
+	}
+}
+
+func TestRelaxedRefusesWhileBroken(t *testing.T) {
+	pages := new(atomic.Int64)
+	pages.Store(60)
+	l := openLog(t, Options{Durability: Relaxed, maxPages: pages})
+	id := newID()
+	deadline := time.Now().Add(10 * time.Second)
+	var err error
+	for err == nil && time.Now().Before(deadline) {
+		err = l.Record(command(id, "NOOP", strings.Repeat("x", 500), "+OK")).Wait()
+	}
+	if !errors.Is(err, proxy.ErrNotRecorded) {
+		t.Errorf("a full log says %v", err)
+	}
+	if err := l.Close(); err != nil { // the batch that was too large is gone, there is room for little
+		t.Error(err)
+	}
+	if recs := records(t, l.opts.Path); !strings.HasSuffix(story(recs), "gap stop") {
+		t.Errorf("the log tells %s", story(recs))
+	}
+}
+
+func TestTroubleIsToldOnce(t *testing.T) {
+	var out bytes.Buffer // read after Close only
+	id := newID()
+	l, room := brokenLog(t, Options{Logger: slog.New(slog.NewTextHandler(&out, nil))}, id)
+	time.Sleep(3 * firstBackoff) // one attempt to heal fails
+	room()
+	if err := l.Close(); err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []string{"cannot be written", "free space on", "being written again"} {
+		if n := strings.Count(out.String(), want); n != 1 {
+			t.Errorf("%q is logged %d times:\n%s", want, n, out.String())
+		}
+	}
+}
+
+func TestStall(t *testing.T) {
+	l := openLog(t, Options{stall: 50 * time.Millisecond})
+	release := lockDatabase(t, l.opts.Path)
+	id := newID()
+	err := l.Record(connect(id)).Wait()
+	if !errors.Is(err, proxy.ErrNotRecorded) || !strings.Contains(err.Error(), errStalled.Error()) {
+		t.Errorf("a commit that takes too long: %v", err)
+	}
+	if h := l.Health(); h.OK {
+		t.Errorf("health: %+v", h)
+	}
+	release()
+	if err := well(l); err != nil {
+		t.Fatal(err)
+	}
+	other := newID()
+	keep(t, l, connect(other))
+	wantStory(t, l.opts.Path, "start connect gap connect")
+}
+
+// lockDatabase takes SQLite's own write lock, as a meddler would.
+func lockDatabase(t *testing.T, path string) (release func()) {
+	t.Helper()
+	db, err := sql.Open("sqlite3", dsn(filepath.Clean(path), "_txlock=immediate"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	tx, err := db.Begin()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return func() {
+		tx.Rollback()
+		db.Close()
+	}
+}
