@@ -2,6 +2,7 @@ package show
 
 import (
 	"bytes"
+	"encoding/json"
 	"flag"
 	"net/netip"
 	"os"
@@ -184,6 +185,30 @@ func TestEscape(t *testing.T) {
 	} {
 		if got := Escape(in); got != want {
 			t.Errorf("Escape(%q) = %s, want %s", in, got, want)
+		}
+	}
+}
+
+func TestJSONLinesAreSafeAndReadBack(t *testing.T) {
+	var b bytes.Buffer
+	print := JSONLines[audit.Record](&b)
+	for _, r := range story() {
+		if err := print(r); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for i, line := range strings.Split(strings.TrimSuffix(b.String(), "\n"), "\n") {
+		var got audit.Record
+		if err := json.Unmarshal([]byte(line), &got); err != nil {
+			t.Fatal(err)
+		}
+		if want := string([]rune(story()[i].Arg)); got.Arg != want { // octets that are no UTF-8 become U+FFFD
+			t.Errorf("read back %q, want %q", got.Arg, want)
+		}
+		for _, r := range line {
+			if !unicode.IsPrint(r) {
+				t.Errorf("%U reaches the terminal", r)
+			}
 		}
 	}
 }

@@ -1,0 +1,241 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"postern/audit"
+	"postern/cmd/internal/config"
+	"postern/proxy"
+	"postern/tlsup"
+	"postern/web"
+)
+
+const (
+	drainTime    = 30 * time.Second // for commands that run when the daemon is asked to stop
+	headerTime   = 5 * time.Second
+	idleTime     = 2 * time.Minute
+	headerOctets = 64 << 10
+)
+
+var (
+	errStarting = errors.New("starting")
+	errDraining = errors.New("shutting down")
+)
+
+// daemon is a whole Postern in operation: relay, audit log, certificates and dashboard.
+type daemon struct {
+	config *config.Config
+	log    *slog.Logger
+	failed chan error // the first failure that ends the relay; capacity 1
+
+	bound     []listener // of the relay
+	dashboard net.Listener
+	audit     *audit.Log
+	certs     *tlsup.Source
+	relay     *proxy.Server
+	pages     *web.Server
+	http      *http.Server
+	running   sync.WaitGroup
+	readiness atomic.Pointer[error] // why the relay takes no sessions; nil when it does
+}
+
+// hint makes the commands that make a first session, once the addresses are known.
+type hint func(*daemon) []string
+
+// startDaemon binds all addresses, opens what the relay needs and starts it; c passed check. Whatever
+// was started is stopped again when something fails. ctx ends only what runs in the background for
+// certificates: end the daemon by stop. hint, if not nil, makes the commands that the dashboard
+// shows while it is empty.
+func startDaemon(ctx context.Context, c *config.Config, log *slog.Logger, hint hint) (*daemon, error) {
+	d := &daemon{config: c, log: log, failed: make(chan error, 1)}
+	d.readiness.Store(&errStarting)
+	if err := d.open(ctx, hint); err != nil {
+		closeAll(d.bound)
+		if d.dashboard != nil {
+			d.dashboard.Close()
+		}
+		return nil, errors.Join(err, d.closeStores())
+	}
+	d.serve()
+	return d, nil
+}
+
+func (d *daemon) open(ctx context.Context, h hint) (err error) {
+	c := d.config
+	if err := os.MkdirAll(c.DataDir, 0o700); err != nil {
+		return fmt.Errorf("make data directory: %w", err)
+	}
+	if d.bound, err = bindAll(c); err != nil {
+		return fmt.Errorf("cannot listen\n  %w", err)
+	}
+	if c.Web != "" {
+		if d.dashboard, err = bindOne("web", c.Web); err != nil {
+			return fmt.Errorf("cannot listen\n  %w", err)
+		}
+	}
+	if d.audit, err = d.openAudit(ctx); err != nil {
+		return fmt.Errorf("open audit log: %w", err)
+	}
+	if d.certs, err = tlsup.New(ctx, d.certificates()); err != nil {
+		if errors.Is(err, tlsup.ErrConfig) {
+			return usageError{err}
+		}
+		return fmt.Errorf("open certificates: %w", err)
+	}
+	d.relay = &proxy.Server{Backend: c.Backend, Recorder: d.audit, TLS: d.certs.TLSConfig(), Limits: limits(c), Logger: d.log}
+	if d.dashboard != nil {
+		d.openPages(h)
+	}
+	return nil
+}
+
+func (d *daemon) openAudit(ctx context.Context) (*audit.Log, error) {
+	durability, err := audit.ParseDurability(d.config.Durability)
+	if err != nil {
+		return nil, err
+	}
+	onFailure, err := audit.ParseOnFailure(d.config.OnFailure)
+	if err != nil {
+		return nil, err
+	}
+	return audit.Open(ctx, audit.Options{Path: d.config.AuditPath(), Durability: durability, OnFailure: onFailure,
+		Version: version(), Logger: d.log})
+}
+
+func (d *daemon) certificates() tlsup.Config {
+	c := d.config
+	t := tlsup.Config{CertFile: c.TLSCert, KeyFile: c.TLSKey, ACMEDomains: c.ACMEDomains, ACMEEmail: c.ACMEEmail,
+		ACMEDirectory: c.ACMEDirectory, ACMERoots: c.ACMERoots, ACMEHTTPPort: orNone(c.ACMEHTTPPort),
+		ACMETLSPort: orNone(c.ACMETLSPort), Local: c.TLSLocal, DataDir: c.DataDir, Logger: d.log}
+	for _, l := range d.bound {
+		if host, _, err := net.SplitHostPort(l.Addr().String()); err == nil && !net.ParseIP(host).IsUnspecified() {
+			t.LocalNames = append(t.LocalNames, host)
+		}
+	}
+	return t
+}
+
+// orNone turns the setting's 0, for no such challenge, into tlsup's.
+func orNone(port int) int {
+	if port == 0 {
+		return -1
+	}
+	return port
+}
+
+func limits(c *config.Config) proxy.Limits {
+	return proxy.Limits{Sessions: c.MaxSessions, PerAddress: c.MaxSessionsPerAddress, Handshake: c.TimeoutHandshake,
+		Login: c.TimeoutLogin, Idle: c.TimeoutIdle, Dial: c.TimeoutDial, Reply: c.TimeoutReply, Write: c.TimeoutWrite}
+}
+
+func (d *daemon) openPages(h hint) {
+	var commands []string
+	if h != nil {
+		commands = h(d)
+	}
+	d.pages = web.New(web.Options{Log: d.audit.Reader(), Health: d.audit.Health, Stats: d.relay.Stats, Ready: d.ready,
+		Certificates: d.inService, Version: version(), Hint: commands, Logger: d.log})
+	d.http = &http.Server{Handler: d.pages.Handler(), ReadHeaderTimeout: headerTime, IdleTimeout: idleTime,
+		MaxHeaderBytes: headerOctets, ErrorLog: slog.NewLogLogger(d.log.Handler(), slog.LevelDebug)}
+}
+
+// inService tells the dashboard, which knows nothing of tlsup, of the certificates.
+func (d *daemon) inService() (all []web.Certificate) {
+	for _, c := range d.certs.Expiry() {
+		all = append(all, web.Certificate{Names: c.Names, NotAfter: c.NotAfter})
+	}
+	return all
+}
+
+// serve announces the listeners, all bound by now, and serves them.
+func (d *daemon) serve() {
+	for _, l := range d.bound {
+		d.log.Info("listening", "listener", l.name, "address", l.Addr().String())
+		d.running.Go(func() { d.serveRelay(l) })
+	}
+	if d.dashboard != nil {
+		d.log.Info("listening", "listener", "web", "address", d.dashboard.Addr().String())
+		d.running.Go(d.servePages)
+	}
+	d.readiness.Store(nil)
+}
+
+func (d *daemon) serveRelay(l listener) {
+	err := d.relay.Serve(l, l.mode, l.name)
+	if errors.Is(err, proxy.ErrServerClosed) {
+		return
+	}
+	select {
+	case d.failed <- fmt.Errorf("serve %s: %w", l.name, err):
+	default: // another listener failed first
+	}
+}
+
+// servePages serves the dashboard. Mail goes on without it, so its failure is only logged.
+func (d *daemon) servePages() {
+	if err := d.http.Serve(d.dashboard); !errors.Is(err, http.ErrServerClosed) {
+		d.log.Error("the dashboard has stopped; restart postern to have it back", "err", err)
+	}
+}
+
+func (d *daemon) ready() error {
+	if why := d.readiness.Load(); why != nil {
+		return *why
+	}
+	return nil
+}
+
+// address returns where the first listener of mode is bound, "" if there is none.
+func (d *daemon) address(mode proxy.Mode) string {
+	for _, l := range d.bound {
+		if l.mode == mode {
+			return l.Addr().String()
+		}
+	}
+	return ""
+}
+
+// stop lets running commands finish, within drainTime or until ctx is done, and closes everything, the
+// audit log last: it records how the sessions ended.
+func (d *daemon) stop(ctx context.Context) error {
+	d.readiness.Store(&errDraining)
+	ctx, cancel := context.WithTimeout(ctx, drainTime)
+	defer cancel()
+	if err := d.relay.Shutdown(ctx); err != nil {
+		d.log.Warn("sessions were cut off", "after", drainTime, "err", err)
+	}
+	if d.pages != nil {
+		d.pages.Close()
+		d.http.Close()
+	}
+	d.running.Wait()
+	return d.closeStores()
+}
+
+// closeStores closes what is open of certificates and log.
+func (d *daemon) closeStores() error {
+	var errs []error
+	if d.certs != nil {
+		errs = append(errs, wrap("close certificates", d.certs.Close()))
+	}
+	if d.audit != nil {
+		errs = append(errs, wrap("close audit log", d.audit.Close()))
+	}
+	return errors.Join(errs...)
+}
+
+func wrap(what string, err error) error {
+	if err == nil {
+		return nil
+	}
+	return fmt.Errorf("%s: %w", what, err)
+}
