@@ -15,23 +15,16 @@ type Body struct {
 // done, the next skip octets are the terminator and what comes after is no part of the reply. When not done,
 // b[n:] is at most two octets that may begin the terminator: give them again with more behind them.
 func (s *Body) Scan(b []byte) (n, skip int, done bool) {
-	n, skip = len(b), 0
+	n = len(b)
+	at, k, state := 0, 0, dotNot
 	if !s.inside {
-		if k, state := dotLine(b); state != dotNot {
-			return 0, k, state == dotEnd
-		}
+		k, state = dotLine(b)
 	}
-	for at := 0; ; {
-		i := nextDotLine(b[at:])
-		if i < 0 {
-			break
-		}
-		at += i
-		if k, state := dotLine(b[at:]); state != dotNot {
-			n, skip, done = at, k, state == dotEnd
-			break
-		}
-		at++
+	if state == dotNot {
+		at, k, state = findEnd(b)
+	}
+	if state != dotNot {
+		n, skip, done = at, k, state == dotEnd
 	}
 	if n > 0 {
 		s.Octets += int64(n)
@@ -68,27 +61,45 @@ func dotLine(b []byte) (k int, _ dotState) {
 	return 0, dotNot
 }
 
-// nextDotLine returns where in b the next line that starts with a dot begins, or -1; b[0] itself is not taken
-// for a line's start. Dots are rarer than line ends in mail (base64 has none), so it looks for dots until they
+// findEnd returns where in b the terminator, or what may be its beginning, stands; b[0] itself is not taken for a
+// line's start. Dots are rarer than line ends in mail (base64 has none), so it goes from dot to dot until they
 // turn out to be dense, which a hostile sender can see to.
-func nextDotLine(b []byte) int {
-	at, misses := 1, 0
-	for at < len(b) {
+func findEnd(b []byte) (at, k int, state dotState) {
+	for at, misses := 1, 0; at < len(b); at++ {
 		i := bytes.IndexByte(b[at:], '.')
 		if i < 0 {
-			return -1
+			return 0, 0, dotNot
 		}
 		at += i
 		if b[at-1] == '\n' {
-			return at
-		}
-		at++
-		if misses++; misses > 4+at/32 {
-			if i = bytes.Index(b[at-1:], []byte("\n.")); i < 0 {
-				return -1
+			if k, state = dotLine(b[at:]); state != dotNot {
+				return at, k, state
 			}
-			return at + i
+		}
+		if misses++; misses > 4+at/32 {
+			i, k, state = findDense(b[at:])
+			return at + i, k, state
 		}
 	}
-	return -1
+	return 0, 0, dotNot
+}
+
+// findDense is findEnd at the same speed whatever b holds.
+func findDense(b []byte) (at, k int, state dotState) {
+	if i := bytes.Index(b, []byte("\n.\n")); i >= 0 {
+		at, k, state = i+1, 2, dotEnd
+		b = b[:i+1]
+	}
+	if i := bytes.Index(b, []byte("\n.\r\n")); i >= 0 {
+		return i + 1, 3, dotEnd
+	}
+	if state == dotEnd {
+		return at, k, state
+	}
+	for _, tail := range []string{"\n.", "\n.\r"} {
+		if bytes.HasSuffix(b, []byte(tail)) {
+			return len(b) - len(tail) + 1, 0, dotMaybe
+		}
+	}
+	return 0, 0, dotNot
 }
