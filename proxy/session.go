@@ -309,7 +309,7 @@ func (s *session) finish(err error) {
 	}
 	s.sayFarewell(e)
 	s.recordEnd(e)
-	s.client.close(s.client.err == nil && (e != errQuit || len(s.client.pending()) > 0))
+	s.client.close(s.client.err == nil)
 }
 
 func endOf(err error) *ending {
