@@ -236,6 +236,38 @@ func TestCommitsAreShared(t *testing.T) {
 	}
 }
 
+func TestCommitsArePaced(t *testing.T) {
+	l := openLog(t, Options{})
+	id := newID()
+	start := time.Now()
+	for range 50 {
+		keep(t, l, command(id, "NOOP", "", "+OK"))
+	}
+	if n := time.Duration(l.Health().Commits); n > time.Since(start)/pace+2 {
+		t.Errorf("%d commits in %v", n, time.Since(start))
+	}
+}
+
+func TestWALStaysSmall(t *testing.T) {
+	l := openLog(t, Options{Durability: Relaxed})
+	ctx, cancel := context.WithCancel(t.Context())
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		for range l.Reader().Tail(ctx, 0, Filter{Session: 1}) { // waits all the time
+		}
+	})
+	ev := command(newID(), "LIST", strings.Repeat("x", 500), "+OK")
+	for range 60_000 {
+		l.Record(ev)
+	}
+	cancel()
+	wg.Wait()
+	info, err := os.Stat(l.opts.Path + "-wal")
+	if err != nil || info.Size() > 20<<20 {
+		t.Errorf("the WAL has %d octets, %v", info.Size(), err)
+	}
+}
+
 func TestQueueIsBounded(t *testing.T) {
 	l := openLog(t, Options{Durability: Relaxed})
 	id := newID()

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"path/filepath"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -79,13 +80,109 @@ func TestContinue(t *testing.T) {
 		if err != nil || !s.Partial || s.State != StateEnded {
 			t.Errorf("session: %+v, %v", s, err)
 		}
-		recs, err := l.Reader().Transcript(t.Context(), id, 0, maxRecords)
-		if n := int64(len(recs)) - 1; err != nil || s.Commands < n-1 || s.Commands > n {
-			t.Errorf("the row says %d commands, there are %d records and %v", s.Commands, len(recs), err)
-		}
+		wantRowToFollow(t, l.Reader(), s)
 	}
 	if gap := only(t, l, proxy.KindGap); gap.Count != l.Health().Lost {
 		t.Errorf("the gap counts %d, health %d", gap.Count, l.Health().Lost)
+	}
+}
+
+// wantRowToFollow checks a session's row against its records.
+func wantRowToFollow(t *testing.T, r *Reader, row Session) {
+	t.Helper()
+	s, err := rebuild(r, row.ID)
+	if err != nil {
+		t.Fatal(err)
+	}
+	row.TLS, s.TLS = nil, nil // pointers
+	if row != s {
+		t.Errorf("the row is\n  %+v\nits records add up to\n  %+v", row, s)
+	}
+}
+
+// TestGoodReceiptsVouch fills the disk again and again under load. A good receipt stands for its event and
+// for all of its session's before it, and each batch that fails leaves no trace.
+func TestGoodReceiptsVouch(t *testing.T) {
+	pages := new(atomic.Int64)
+	pages.Store(30)
+	l := openLog(t, Options{maxPages: pages})
+	var promised sync.Map // of the last event with a good receipt, by session
+	stop := make(chan struct{})
+	var wg sync.WaitGroup
+	for range 8 {
+		wg.Go(func() {
+			for !isClosed(stop) {
+				id := newID()
+				promised.Store(id, promiseMuch(l, id))
+			}
+		})
+	}
+	for range 6 {
+		for l.Health().OK {
+			time.Sleep(time.Millisecond)
+		}
+		pages.Add(30)
+		if err := well(l); err != nil {
+			t.Error(err)
+		}
+	}
+	close(stop)
+	wg.Wait()
+	if err := well(l); err != nil {
+		t.Fatal(err)
+	}
+	keep(t, l, connect(newID()))
+	records(t, l.opts.Path) // without holes
+	promised.Range(func(id, n any) bool {
+		wantPromiseKept(t, l.Reader(), id.(proxy.SessionID), n.(int64))
+		return true
+	})
+}
+
+func isClosed(c <-chan struct{}) bool {
+	select {
+	case <-c:
+		return true
+	default:
+		return false
+	}
+}
+
+// promiseMuch plays a session and waits for every fifth event only. It goes on after a bad receipt, as
+// no proxy would, and returns the number of the last event with a good one.
+func promiseMuch(l *Log, id proxy.SessionID) (last int64) {
+	l.Record(connect(id))
+	for n := int64(1); n <= 50; n++ {
+		ev := command(id, "NOOP", strings.Repeat("x", 200), "+OK")
+		ev.Message = n
+		if receipt := l.Record(ev); n%5 == 0 && receipt.Wait() == nil {
+			last = n
+		}
+	}
+	l.Record(end(id))
+	return last
+}
+
+func wantPromiseKept(t *testing.T, r *Reader, id proxy.SessionID, promised int64) {
+	t.Helper()
+	s, err := r.Session(t.Context(), id)
+	if errors.Is(err, ErrNotFound) && promised == 0 {
+		return
+	}
+	if err != nil || s.State != StateEnded {
+		t.Errorf("%d events were promised, the session is %+v, %v", promised, s, err)
+		return
+	}
+	wantRowToFollow(t, r, s)
+	recs, err := r.Transcript(t.Context(), id, 0, maxRecords)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for n := int64(0); promised > 0 && n <= promised; n++ { // 0 is the connect
+		if int(n) >= len(recs) || recs[n].Message != n {
+			t.Errorf("%d events of %s were promised, number %d is missing", promised, id, n)
+			return
+		}
 	}
 }
 
