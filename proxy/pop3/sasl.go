@@ -16,14 +16,16 @@ type SASL struct {
 }
 
 // Client takes a line of the client's (or AUTH's initial response), base64 as sent. A line that cannot be
-// parsed leaves the name unknown: raw octets are never a name.
+// parsed leaves the name unknown: raw octets are never a name, nor is what holds control octets, for it may be
+// another mechanism's response with the password in it.
 func (s *SASL) Client(line []byte) {
 	s.turns++
 	data, ok := decode64(line)
 	if !ok {
 		return
 	}
-	if name := s.name(data); len(name) > 0 {
+	control := func(r rune) bool { return r < ' ' || r == 0x7f }
+	if name := s.name(data); len(name) > 0 && !bytes.ContainsFunc(name, control) {
 		s.User = Text(name)
 	}
 }
