@@ -13,9 +13,8 @@ import (
 )
 
 // check finds everything that is missing from c, contradicts itself or cannot work on this machine, before
-// anything is started. It returns config.Problems.
-func check(c *config.Config) error {
-	var p config.Problems
+// anything is started.
+func check(c *config.Config) (p config.Problems) {
 	checkRelay(c, &p)
 	checkCertificates(c, &p)
 	checkDataDir(c, &p)
@@ -24,10 +23,13 @@ func check(c *config.Config) error {
 			p.Add(c.Origin("web"), err.Error(), "")
 		}
 	}
-	if len(p) > 0 {
-		return p
-	}
-	return nil
+	return p
+}
+
+// asProblems returns the mistakes in err, which config.Load returned.
+func asProblems(err error) config.Problems {
+	p, _ := errors.AsType[config.Problems](err)
+	return p
 }
 
 func checkRelay(c *config.Config, p *config.Problems) {

@@ -46,8 +46,8 @@ func newDemo() *cobra.Command {
 			return demo(cmd.Context(), o, cmd.OutOrStdout(), cmd.ErrOrStderr())
 		},
 	}
-	cmd.Flags().BoolVar(&o.keep, "keep", false, "keep the data directory at the end")
-	cmd.Flags().BoolVar(&o.noTraffic, "no-traffic", false, "play no mail clients: every session is yours")
+	addToggle(cmd.Flags(), &o.keep, "keep", "", "keep the data directory at the end")
+	addToggle(cmd.Flags(), &o.noTraffic, "no-traffic", "", "play no mail clients: every session is yours")
 	return cmd
 }
 

@@ -39,7 +39,12 @@ func (v *settingValue) Set(text string) error {
 }
 
 // Type is what stands for the value in the help.
-func (v *settingValue) Type() string { return v.setting.Value }
+func (v *settingValue) Type() string {
+	if v.setting.IsBool() {
+		return (*toggle)(nil).Type()
+	}
+	return v.setting.Value
+}
 
 // addSettings gives cmd a flag for each setting named (for all of them when none is), and --config. The
 // function it returns loads all layers once the flags are parsed.
@@ -96,7 +101,7 @@ func groupedUsage(cmd *cobra.Command) error {
 		fmt.Fprintf(&b, "\nExamples:\n%s\n", cmd.Example)
 	}
 	headings, sets := []string{}, make(map[string]*pflag.FlagSet)
-	cmd.LocalFlags().VisitAll(func(f *pflag.Flag) {
+	cmd.Flags().VisitAll(func(f *pflag.Flag) {
 		heading := "Flags"
 		if note := f.Annotations[groupNote]; note != nil {
 			heading = note[0]

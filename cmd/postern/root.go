@@ -24,12 +24,13 @@ func newRoot() *cobra.Command {
 		Example: "  postern demo                                  see it work, with nothing to set up\n" +
 			"  postern serve --backend mail:110 --tls-local  put it in front of a server\n" +
 			"  postern tail --user ada                       watch what somebody does",
-		Args:              noArguments,
-		RunE:              func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
-		SilenceErrors:     true,
-		SilenceUsage:      true,
-		DisableAutoGenTag: true,
+		Args:                       noArguments,
+		RunE:                       func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+		SilenceErrors:              true,
+		SilenceUsage:               true,
+		SuggestionsMinimumDistance: 2,
 	}
+	addToggle(root.PersistentFlags(), new(bool), "help", "h", "tell what a command does")
 	root.AddGroup(&cobra.Group{ID: groupRun, Title: "Run:"}, &cobra.Group{ID: groupRead, Title: "Read the audit log:"})
 	root.AddCommand(newServe(), newDemo(), newTail(), newSessions(), newSession(), newConfig(), newVersion())
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {

@@ -27,11 +27,8 @@ func newServe() *cobra.Command {
 	settings := addSettings(cmd)
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		c, err := settings()
-		if err != nil {
-			return err
-		}
-		if err := check(c); err != nil {
-			return err
+		if problems := append(asProblems(err), check(c)...); len(problems) > 0 {
+			return problems
 		}
 		return serveUntil(cmd.Context(), c, cmd.ErrOrStderr())
 	}

@@ -27,7 +27,8 @@ func newSession() *cobra.Command {
 		},
 		ValidArgsFunction: cobra.NoFileCompletions,
 	}
-	asJSON := cmd.Flags().Bool("json", false, "print the records as JSON Lines")
+	var asJSON bool
+	addToggle(cmd.Flags(), &asJSON, "json", "", "print the records as JSON Lines")
 	settings := readSettings(cmd)
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		id, err := proxy.ParseSessionID(args[0])
@@ -39,7 +40,7 @@ func newSession() *cobra.Command {
 			return err
 		}
 		defer r.Close()
-		return transcribe(cmd, r, id, *asJSON)
+		return transcribe(cmd, r, id, asJSON)
 	}
 	return cmd
 }

@@ -24,12 +24,12 @@ func newSessions() *cobra.Command {
 	var since time.Duration
 	var asJSON bool
 	flags := cmd.Flags()
-	flags.StringVar(&q.User, "user", "", "only sessions of this user")
+	flags.StringVar(&q.User, "user", "", "only sessions of the user `NAME`")
 	flags.Var(&addr, "ip", "only clients at this address or in this network")
-	flags.BoolVar(&q.Live, "live", false, "only sessions that have not ended")
+	addToggle(flags, &q.Live, "live", "", "only sessions that have not ended")
 	flags.DurationVar(&since, "since", 0, "only sessions started within this `TIME`, such as 24h")
 	flags.IntVar(&q.Limit, "limit", 50, fmt.Sprintf("at most `N` sessions, up to %d", audit.MaxSessions))
-	flags.BoolVar(&asJSON, "json", false, "print JSON Lines")
+	addToggle(flags, &asJSON, "json", "", "print JSON Lines")
 	settings := readSettings(cmd)
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		if q.Limit < 1 || q.Limit > audit.MaxSessions {

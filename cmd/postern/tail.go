@@ -36,12 +36,13 @@ func newTail() *cobra.Command {
 	}
 	var o tailOptions
 	flags := cmd.Flags()
-	flags.StringVar(&o.filter.User, "user", "", "only records of this user")
+	flags.StringVar(&o.filter.User, "user", "", "only records of the user `NAME`")
 	flags.Var(&o.addr, "ip", "only clients at this address or in this network")
 	flags.IntVarP(&o.lines, "lines", "n", 10, "print the last `N` records first")
-	flags.Int64Var(&o.after, "after", 0, "print all records after this number first, instead of --lines")
-	flags.BoolVarP(&o.follow, "follow", "f", true, "go on with new records; --follow=false ends at the newest")
-	flags.BoolVar(&o.json, "json", false, "print JSON Lines")
+	flags.Int64Var(&o.after, "after", 0, "print all records after number `SEQ` first, instead of --lines")
+	o.follow = true
+	addToggle(flags, &o.follow, "follow", "f", "go on with new records; --follow=false ends at the newest")
+	addToggle(flags, &o.json, "json", "", "print JSON Lines")
 	settings := readSettings(cmd)
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		if o.lines < 0 || o.after < 0 {

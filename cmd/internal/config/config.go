@@ -95,7 +95,8 @@ func Default() *Config {
 	return c
 }
 
-// Load reads all layers. The error is Problems when settings are wrong.
+// Load reads all layers. The error is Problems when settings are wrong; the Config then holds what could
+// be made of them, so that what else is wrong can be told in the same breath.
 func Load(src Sources) (*Config, error) {
 	c := Default()
 	var problems Problems
@@ -109,7 +110,7 @@ func Load(src Sources) (*Config, error) {
 	c.apply(fromEnviron(src.Environ, &problems), &problems)
 	c.apply(fromFlags(src.Flags), &problems)
 	if len(problems) > 0 {
-		return nil, problems
+		return c, problems
 	}
 	return c, nil
 }
@@ -126,7 +127,7 @@ func (c *Config) apply(layer []given, problems *Problems) {
 	made := make(map[string]Origin, len(layer))
 	for _, g := range layer {
 		if what := g.setting.assign(c, g.values); what != "" {
-			problems.Add(string(g.origin), what, g.setting.remedy(g.values))
+			problems.Add(string(g.origin), what, g.setting.remedy(g.values, g.origin))
 		}
 		made[g.setting.Name] = g.origin
 	}

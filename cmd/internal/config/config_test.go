@@ -128,10 +128,10 @@ func TestAllMistakesAreToldAtOnce(t *testing.T) {
       choose one of debug, info, warn, error
 
   POSTERN_MAX_SESSIONS: "many" is not a whole number
-      write it like max_sessions = 10000
+      write it like POSTERN_MAX_SESSIONS=10000
 
   --timeout-idle: 1m is less than 10m, the least allowed
-      write it like timeout_idle = "11m"`
+      write it like --timeout-idle=11m`
 	if got := strings.ReplaceAll(err.Error(), path, "FILE"); got != want {
 		t.Errorf("got\n%s\nwant\n%s", got, want)
 	}

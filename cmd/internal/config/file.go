@@ -80,7 +80,7 @@ func (f *tomlFile) texts(s Setting, value *unstable.Node, raw unstable.Range) ([
 		kind = "a list of texts"
 	}
 	if value.Kind != want {
-		f.problem(raw, fmt.Sprintf("%s wants %s, not %s", s.Key(), kind, kindName(value.Kind)), s.remedy(nil))
+		f.problem(raw, fmt.Sprintf("%s wants %s, not %s", s.Key(), kind, kindName(value.Kind)), s.remedy(nil, ""))
 		return nil, false
 	}
 	return []string{string(value.Data)}, true
@@ -94,12 +94,12 @@ func (f *tomlFile) elements(s Setting, array *unstable.Node) ([]string, bool) {
 			continue
 		}
 		if item.Kind != unstable.String {
-			f.problem(item.Raw, fmt.Sprintf("%s wants texts in its list, not %s", s.Key(), kindName(item.Kind)), s.remedy(nil))
+			f.problem(item.Raw, fmt.Sprintf("%s wants texts in its list, not %s", s.Key(), kindName(item.Kind)), s.remedy(nil, ""))
 			return nil, false
 		}
 		text := string(item.Data)
 		if what := s.wrong(text); what != "" {
-			f.problem(item.Raw, what, s.remedy(nil))
+			f.problem(item.Raw, what, s.remedy(nil, ""))
 			return nil, false
 		}
 		texts = append(texts, text)

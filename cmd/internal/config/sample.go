@@ -16,7 +16,7 @@ func Sample() string {
 			group = s.Group
 			fmt.Fprintf(&b, "\n### %s\n", group)
 		}
-		fmt.Fprintf(&b, "\n# %s\n#%s\n", s.Usage, s.example())
+		fmt.Fprintf(&b, "\n# %s\n#%s\n", s.Usage, s.example(""))
 	}
 	return b.String()
 }

@@ -1,6 +1,7 @@
 package config
 
 import (
+	"cmp"
 	"fmt"
 	"net"
 	"slices"
@@ -88,8 +89,9 @@ func (s Setting) assignOne(c *Config, text string) string {
 	return ""
 }
 
-// assignList takes every element; an empty one stands for none, so that "" empties a list.
-func (s Setting) assignList(list *[]string, values []string) string {
+// assignList takes every element; an empty one stands for none, so that "" empties a list. It returns the
+// first mistake.
+func (s Setting) assignList(list *[]string, values []string) (what string) {
 	*list = nil
 	for _, value := range values {
 		for item := range strings.SplitSeq(value, ",") {
@@ -97,16 +99,16 @@ func (s Setting) assignList(list *[]string, values []string) string {
 			if item == "" {
 				continue
 			}
-			if what := s.wrong(item); what != "" {
-				return what
+			if what == "" {
+				what = s.wrong(item)
 			}
-			if slices.Contains(*list, item) {
-				return fmt.Sprintf("%.80q stands there twice", item)
+			if what == "" && slices.Contains(*list, item) {
+				what = fmt.Sprintf("%.80q stands there twice", item)
 			}
 			*list = append(*list, item)
 		}
 	}
-	return ""
+	return what
 }
 
 func (s Setting) wrong(text string) string {
@@ -130,7 +132,7 @@ func (s Setting) outside(n int64, print func(int64) string) string {
 }
 
 // remedy says how a value of s is written, or which choice was meant.
-func (s Setting) remedy(values []string) string {
+func (s Setting) remedy(values []string, at Origin) string {
 	if s.Choices != nil {
 		if len(values) == 1 {
 			if near := nearest(values[0], s.Choices); near != "" {
@@ -139,14 +141,17 @@ func (s Setting) remedy(values []string) string {
 		}
 		return "choose one of " + strings.Join(s.Choices, ", ")
 	}
-	return fmt.Sprintf("write it like %s", s.example())
+	return "write it like " + s.example(at)
 }
 
-// example is the setting as a line of the file.
-func (s Setting) example() string {
-	sample := s.Default
-	if sample == "" {
-		sample = examples[s.Name]
+// example is the setting as it is written where at is: a flag, a variable, or a line of the file.
+func (s Setting) example(at Origin) string {
+	sample := cmp.Or(s.Default, examples[s.Name])
+	switch {
+	case strings.HasPrefix(string(at), "--"):
+		return "--" + s.Name + "=" + sample
+	case strings.HasPrefix(string(at), prefix):
+		return s.Variable() + "=" + sample
 	}
 	switch s.field(&Config{}).(type) {
 	case *bool, *int:

@@ -11,7 +11,7 @@ import (
 // Widths of the live view's columns.
 const (
 	userWidth = 16
-	whatWidth = 30
+	whatWidth = 34
 )
 
 // Record prints one record as a line of the live view, and the date above the first line of each day.

@@ -230,7 +230,7 @@ func TestUnits(t *testing.T) {
 			t.Errorf("Octets(%d) = %s, want %s", n, got, want)
 		}
 	}
-	for d, want := range map[time.Duration]string{0: "0.0 ms", 1234 * time.Microsecond: "1.2 ms", 15 * time.Millisecond: "15 ms",
+	for d, want := range map[time.Duration]string{0: "0 µs", 999 * time.Microsecond: "999 µs", 1234 * time.Microsecond: "1.2 ms", 15 * time.Millisecond: "15 ms",
 		2340 * time.Millisecond: "2.3 s", 90 * time.Second: "1m30s", 3*time.Hour + 5*time.Minute: "3h05m"} {
 		if got := Span(d); got != want {
 			t.Errorf("Span(%v) = %s, want %s", d, got, want)

@@ -51,6 +51,8 @@ func Octets(n int64) string {
 // Span prints how long something took, with two or three digits that count.
 func Span(d time.Duration) string {
 	switch {
+	case d < time.Millisecond:
+		return fmt.Sprintf("%d µs", d.Microseconds())
 	case d < 10*time.Millisecond:
 		return fmt.Sprintf("%.1f ms", float64(d)/float64(time.Millisecond))
 	case d < time.Second:

@@ -46,7 +46,11 @@ func Run(ctx context.Context, o Options) {
 	slots := make(chan struct{}, maxSessions)
 	var running sync.WaitGroup
 	defer running.Wait()
+	var order []int // users in turn, so that one maildrop is seldom asked for twice at once
 	for n := 0; ; n++ {
+		if len(order) == 0 {
+			order = random.Perm(len(o.Users))
+		}
 		select {
 		case <-ctx.Done():
 			return
@@ -54,11 +58,12 @@ func Run(ctx context.Context, o Options) {
 		}
 		p := play{
 			options: o,
-			user:    o.Users[random.IntN(len(o.Users))],
+			user:    o.Users[order[0]],
 			habit:   choose(random, n),
 			stls:    random.IntN(2) == 0,
 			random:  rand.New(rand.NewPCG(random.Uint64(), o.Seed)),
 		}
+		order = order[1:]
 		running.Go(func() {
 			defer func() { <-slots }()
 			p.run(ctx)
