@@ -151,7 +151,7 @@ func fullScene(path string, on OnFailure) error {
 		return err
 	}
 	id := newID()
-	ev := command(id, "NOOP", strings.Repeat("x", 400), "+OK")
+	ev := command(id, "NOOP", strings.Repeat("x", 4000), "+OK")
 	if err := fill(l, ev, on); err != nil {
 		return err
 	}

@@ -4,6 +4,7 @@ import (
 	"database/sql/driver"
 	"errors"
 	"fmt"
+	"io/fs"
 	"net/url"
 	"os"
 	"path/filepath"
@@ -52,15 +53,20 @@ func openStore(path string, maxPages *atomic.Int64) (*store, error) {
 }
 
 // private makes the database file before SQLite does, so that it and the -wal and -shm, which take its
-// mode, are never readable by others, whatever the umask.
+// mode, are never readable by others, whatever the umask. A file that exists is not opened: closing it again
+// would drop the locks SQLite holds on it for the whole process (sqlite.org/howtocorrupt.html, 2.2).
 func private(path string) error {
-	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600)
-	if err != nil {
-		return fmt.Errorf("make the audit database: %w", err)
+	if _, err := os.Stat(path); errors.Is(err, fs.ErrNotExist) {
+		f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o600)
+		if err != nil {
+			return fmt.Errorf("make the audit database: %w", err)
+		}
+		if err := f.Close(); err != nil {
+			return fmt.Errorf("make the audit database: %w", err)
+		}
 	}
-	defer f.Close()
 	for _, p := range []string{path, path + "-wal", path + "-shm"} {
-		if err := os.Chmod(p, 0o600); err != nil && !errors.Is(err, os.ErrNotExist) {
+		if err := os.Chmod(p, 0o600); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return fmt.Errorf("make the audit database private: %w", err)
 		}
 	}

@@ -75,10 +75,10 @@ func (l *losses) add(ev *proxy.Event) bool {
 	return w.end == nil
 }
 
-// merge takes in losses that are older.
-func (l *losses) merge(old *losses) {
+// merge takes in losses that are older, and returns how many events are found to be lost only now.
+func (l *losses) merge(old *losses) (lost int64) {
 	if old == nil {
-		return
+		return 0
 	}
 	l.count += old.count
 	if l.reason == "" {
@@ -92,11 +92,13 @@ func (l *losses) merge(old *losses) {
 		}
 		if is.begin && is.end != nil {
 			delete(l.sessions, id)
-			l.count++ // the end, kept until now for nothing
+			lost++ // the end, kept until now for nothing
 			continue
 		}
 		l.sessions[id] = is
 	}
+	l.count += lost
+	return lost
 }
 
 // lossesLocked returns where losses are noted until the next commit takes them.
@@ -136,7 +138,7 @@ func (l *Log) isWoundedLocked(ev *proxy.Event) bool {
 // failed notes that a commit of b, and of the losses before it, has failed.
 func (l *Log) failed(err error, b *batch, lost *losses) {
 	l.mu.Lock()
-	l.lossesLocked().merge(lost)
+	l.lost += l.lossesLocked().merge(lost)
 	for i := range b.events {
 		l.loseLocked(&b.events[i])
 	}

@@ -23,7 +23,7 @@ func brokenLog(t *testing.T, o Options, id proxy.SessionID) (l *Log, room func()
 	pages.Store(60)
 	o.maxPages = pages
 	l = openLog(t, o)
-	if err := fill(l, command(id, "NOOP", strings.Repeat("x", 500), "+OK"), o.OnFailure); err != nil {
+	if err := fill(l, command(id, "NOOP", strings.Repeat("x", 4000), "+OK"), o.OnFailure); err != nil {
 		t.Fatal(err)
 	}
 	return l, func() {
@@ -117,7 +117,7 @@ func TestGoodReceiptsVouch(t *testing.T) {
 			}
 		})
 	}
-	for range 6 {
+	for range 3 {
 		for l.Health().OK {
 			time.Sleep(time.Millisecond)
 		}

@@ -27,7 +27,8 @@ type writer struct {
 	seq     int64         // of the newest record
 	began   time.Time     // the last commit
 	pace    time.Duration // between two commits
-	backoff time.Duration
+	backoff time.Duration // before the next attempt to reopen
+	healed  time.Time     // when the last one succeeded
 	timer   *time.Timer
 	spare   []proxy.Event // memory for the next batch
 }
@@ -113,7 +114,9 @@ func (w *writer) turn(more ...proxy.Event) {
 		w.log.failed(err, b, lost)
 		return
 	}
-	w.backoff = firstBackoff
+	if time.Since(w.healed) > lastBackoff { // a disk that is all but full heals for moments only
+		w.backoff = firstBackoff
+	}
 	w.log.committed(b, w.seq, w.seq-seq)
 	clear(events)
 	if cap(events) <= spareSize {
@@ -209,6 +212,7 @@ func (w *writer) mend() {
 		w.log.failed(err, newBatch(nil), nil)
 		return
 	}
+	w.healed = time.Now()
 	w.turn()
 }
 
