@@ -162,7 +162,7 @@ func (s *session) collect() ([]byte, error) {
 		}
 		return nil
 	})
-	s.client.open = false
+	s.client.inReply = false
 	return all, err
 }
 

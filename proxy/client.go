@@ -20,9 +20,11 @@ type client struct {
 	r, w int
 	err  error // what ended reading; lines that came before it are still good
 
-	out  *[]byte // replies on their way, borrowed
-	due  Receipt // must be good before out goes; nil: nothing to wait for
-	open bool    // a reply is unfinished: nothing else may be said
+	out *[]byte // replies on their way, borrowed
+	due Receipt // must be good before out goes; nil: nothing to wait for
+
+	inReply bool // a reply with a body is being queued: nothing else may be said
+	exposed bool // part of a reply is with the client, its end is not
 
 	broken         error // what made writing impossible
 	writeLimit     time.Duration
@@ -155,6 +157,7 @@ func (c *client) write(p []byte) error {
 	if large {
 		err = cmp.Or(err, c.socket.uncork())
 	}
+	c.exposed = c.inReply
 	return err
 }
 

@@ -112,7 +112,7 @@ func (s *session) terminate(ev Event, body *pop3.Body) error {
 	ev.Duration = time.Since(ev.Time)
 	ev.Octets, ev.Lines = body.Octets, body.Lines
 	s.client.due = s.record(ev)
-	s.client.open = false
+	s.client.inReply = false
 	if err := s.client.queue([]byte(".\r\n")); err != nil {
 		return clientEnd(err)
 	}
@@ -123,7 +123,7 @@ func (s *session) terminate(ev Event, body *pop3.Body) error {
 // said to the client.
 func (s *session) body(sink func([]byte) error) (*pop3.Body, error) {
 	var body pop3.Body
-	s.client.open = true
+	s.client.inReply = true
 	b := s.backend
 	for {
 		n, skip, done := body.Scan(b.unread())
@@ -156,7 +156,7 @@ func (s *session) partial(ev Event, body *pop3.Body, err error) error {
 func (s *session) unanswered(ev Event, err error) error {
 	ev.Duration = time.Since(ev.Time)
 	e := endOf(err)
-	if e.side == SideClient || e.farewell == "" || s.client.open {
+	if e.side == SideClient || e.farewell == "" || s.client.inReply {
 		s.record(ev)
 		return err
 	}

@@ -40,6 +40,7 @@ type Server struct {
 	listeners map[net.Listener]struct{}
 	sessions  map[*session]struct{}
 	addresses map[netip.Prefix]int        // sessions by client address, IPv6 by /64
+	peers     map[netip.AddrPort]struct{} // of the sessions
 	ours      map[netip.AddrPort]struct{} // local ends of our backend connections
 }
 
@@ -58,6 +59,7 @@ func (s *Server) init() {
 		s.listeners = make(map[net.Listener]struct{})
 		s.sessions = make(map[*session]struct{})
 		s.addresses = make(map[netip.Prefix]int)
+		s.peers = make(map[netip.AddrPort]struct{})
 		s.ours = make(map[netip.AddrPort]struct{})
 	})
 }
@@ -149,6 +151,7 @@ func (s *Server) admit(ss *session) bool {
 	s.sessions[ss] = struct{}{}
 	s.counts.sessions.Add(1)
 	if ss.peer.IsValid() {
+		s.peers[ss.peer] = struct{}{}
 		s.addresses[ss.prefix]++
 		ss.crowded = s.addresses[ss.prefix] > s.limits.PerAddress
 	}
@@ -162,6 +165,7 @@ func (s *Server) leave(ss *session) {
 	delete(s.sessions, ss)
 	s.counts.sessions.Add(-1)
 	if ss.peer.IsValid() {
+		delete(s.peers, ss.peer)
 		if s.addresses[ss.prefix]--; s.addresses[ss.prefix] == 0 {
 			delete(s.addresses, ss.prefix)
 		}
@@ -179,11 +183,14 @@ func prefixOf(a netip.Addr) netip.Prefix {
 	return p
 }
 
-// addOurs and removeOurs keep the local ends of backend connections, by which a loop is known.
-func (s *Server) addOurs(a netip.AddrPort) {
+// addOurs notes the local end of a backend connection, by which a loop is known: it reports whether one of the
+// sessions is its other end. A session that is accepted later finds it with isOurs.
+func (s *Server) addOurs(a netip.AddrPort) (loop bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.ours[a] = struct{}{}
+	_, loop = s.peers[a]
+	return loop
 }
 
 func (s *Server) removeOurs(a netip.AddrPort) {

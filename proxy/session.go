@@ -58,6 +58,9 @@ func (s *session) run() {
 
 // serve speaks with both sides until something ends the session, and returns that.
 func (s *session) serve() error {
+	if s.server.isOurs(s.peer) {
+		return s.loop()
+	}
 	if s.mode == ModeTLS {
 		if err := s.handshake(); err != nil {
 			return err
@@ -79,10 +82,7 @@ func (s *session) serve() error {
 // open dials the backend and passes its greeting on.
 func (s *session) open() error {
 	s.loginBy = time.Now().Add(s.server.limits.Login)
-	switch {
-	case s.server.isOurs(s.peer):
-		return s.loop()
-	case s.crowded:
+	if s.crowded {
 		return errCrowded
 	}
 	if err := s.server.Recorder.Ready(); err != nil {
@@ -94,9 +94,6 @@ func (s *session) open() error {
 	greeting, err := s.status(pop3.MaxStatus)
 	if err != nil {
 		return s.unbacked(err)
-	}
-	if s.server.isOurs(s.peer) { // the other end's dial may have returned only now
-		return s.loop()
 	}
 	return s.greet(greeting)
 }
@@ -116,7 +113,9 @@ func (s *session) dial() error {
 		conn: conn, local: addrPort(conn.LocalAddr()), writeLimit: l.Write, replyLimit: l.Reply,
 		replyBy: time.Now().Add(l.Reply),
 	}
-	s.server.addOurs(s.backend.local)
+	if s.server.addOurs(s.backend.local) {
+		return s.loop()
+	}
 	return nil
 }
 
@@ -324,12 +323,12 @@ func endOf(err error) *ending {
 // failed, what was queued must not go; that one refusal goes without a record.
 func (s *session) sayFarewell(e *ending) {
 	c := s.client
-	if e.farewell != "" && e.farewell != unrecorded && !c.open {
+	if e.farewell != "" && e.farewell != unrecorded && !c.inReply {
 		c.queueLine([]byte(e.farewell))
 	}
 	if err := c.flush(); e.farewell == unrecorded || errors.Is(err, ErrNotRecorded) {
 		c.drop()
-		if !c.open {
+		if !c.exposed {
 			c.write([]byte(unrecorded + "\r\n"))
 		}
 	}

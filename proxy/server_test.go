@@ -1,0 +1,442 @@
+package proxy
+
+import (
+	"bufio"
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// world is a Server on loopback sockets with a small real backend behind it.
+type world struct {
+	t       *testing.T
+	server  *Server
+	log     *memoryLog
+	backend *tinyBackend
+	pop3s   string
+	pop3    string
+	served  sync.WaitGroup
+}
+
+func newWorld(t *testing.T, tweak func(*Server)) *world {
+	w := &world{t: t, log: &memoryLog{}, backend: newTinyBackend(t)}
+	w.server = &Server{Backend: w.backend.l.Addr().String(), Recorder: w.log, TLS: testTLS(t)}
+	if tweak != nil {
+		tweak(w.server)
+	}
+	w.pop3s, w.pop3 = w.listen(ModeTLS), w.listen(ModeSTLS)
+	t.Cleanup(w.stop)
+	return w
+}
+
+func (w *world) listen(mode Mode) string {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	w.served.Go(func() {
+		if err := w.server.Serve(l, mode, string(mode)); !errors.Is(err, ErrServerClosed) {
+			w.t.Errorf("serve: %v", err)
+		}
+	})
+	return l.Addr().String()
+}
+
+func (w *world) stop() {
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	defer cancel()
+	if err := w.server.Shutdown(ctx); err != nil {
+		w.t.Error("shutdown:", err)
+	}
+	w.served.Wait()
+	w.backend.close()
+}
+
+// dial opens a session over POP3S and takes the greeting.
+func (w *world) dial() *talker {
+	w.t.Helper()
+	conn, err := tls.Dial("tcp", w.pop3s, &tls.Config{InsecureSkipVerify: true})
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	c := &talker{t: w.t, conn: conn, r: bufio.NewReader(conn)}
+	w.t.Cleanup(func() { conn.Close() })
+	c.want("+OK tiny\r\n")
+	return c
+}
+
+func (w *world) login() *talker {
+	w.t.Helper()
+	c := w.dial()
+	c.ask("USER alice", "+OK\r\n")
+	c.ask("PASS wonderland", "+OK\r\n")
+	return c
+}
+
+// rowsWith waits for the log to hold n rows that contain text.
+func (w *world) rowsWith(text string, n int) {
+	w.t.Helper()
+	var rows []string
+	for range 300 {
+		rows = slices.DeleteFunc(w.log.rows(), func(r string) bool { return !strings.Contains(r, text) })
+		if len(rows) == n {
+			return
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+	w.t.Fatalf("%d rows with %q, want %d:\n%s", len(rows), text, n, strings.Join(w.log.rows(), "\n"))
+}
+
+type talker struct {
+	t    *testing.T
+	conn net.Conn
+	r    *bufio.Reader
+}
+
+func (c *talker) want(want string) {
+	c.t.Helper()
+	c.conn.SetReadDeadline(time.Now().Add(10 * time.Second))
+	got := make([]byte, len(want))
+	if n, err := io.ReadFull(c.r, got); err != nil || string(got) != want {
+		c.t.Fatalf("got %q, %v; want %q", got[:n], err, want)
+	}
+}
+
+func (c *talker) ask(command, want string) {
+	c.t.Helper()
+	fmt.Fprintf(c.conn, "%s\r\n", command)
+	c.want(want)
+}
+
+func (c *talker) wantEnd() {
+	c.t.Helper()
+	c.conn.SetReadDeadline(time.Now().Add(10 * time.Second))
+	if rest, err := io.ReadAll(c.r); len(rest) > 0 || isTimeout(err) {
+		c.t.Fatalf("the connection goes on: %q, %v", rest, err)
+	}
+}
+
+// tinyBackend answers every command with +OK; RETR n has a body of n lines; SLOW answers after a while.
+type tinyBackend struct {
+	l    net.Listener
+	mu   sync.Mutex
+	open map[net.Conn]bool
+	wg   sync.WaitGroup
+}
+
+func newTinyBackend(t *testing.T) *tinyBackend {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	b := &tinyBackend{l: l, open: map[net.Conn]bool{}}
+	b.wg.Go(b.accept)
+	return b
+}
+
+func (b *tinyBackend) accept() {
+	for {
+		conn, err := b.l.Accept()
+		if err != nil {
+			return
+		}
+		b.mu.Lock()
+		b.open[conn] = true
+		b.mu.Unlock()
+		b.wg.Go(func() {
+			b.serve(conn)
+			conn.Close()
+			b.mu.Lock()
+			delete(b.open, conn)
+			b.mu.Unlock()
+		})
+	}
+}
+
+func (b *tinyBackend) connections() int {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return len(b.open)
+}
+
+func (b *tinyBackend) serve(conn net.Conn) {
+	io.WriteString(conn, "+OK tiny\r\n")
+	lines := bufio.NewScanner(conn)
+	for lines.Scan() {
+		verb, arg, _ := strings.Cut(lines.Text(), " ")
+		reply := "+OK\r\n"
+		switch verb {
+		case "RETR":
+			var n int
+			fmt.Sscan(arg, &n)
+			reply += strings.Repeat("0123456789abcdef\r\n", n) + ".\r\n"
+		case "SLOW":
+			time.Sleep(400 * time.Millisecond)
+		}
+		io.WriteString(conn, reply)
+		if verb == "QUIT" {
+			return
+		}
+	}
+}
+
+func (b *tinyBackend) close() {
+	b.l.Close()
+	b.mu.Lock()
+	for conn := range b.open {
+		conn.Close()
+	}
+	b.mu.Unlock()
+	b.wg.Wait()
+}
+
+func TestLimitPerAddress(t *testing.T) {
+	w := newWorld(t, func(s *Server) { s.Limits.PerAddress = 2 })
+	first := w.dial()
+	w.dial()
+	conn, err := tls.Dial("tcp", w.pop3s, &tls.Config{InsecureSkipVerify: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	third := &talker{t: t, conn: conn, r: bufio.NewReader(conn)}
+	third.want(errCrowded.farewell + "\r\n")
+	third.wantEnd()
+	first.ask("QUIT", "+OK\r\n")
+	first.wantEnd()
+	for w.server.Stats().Sessions > 1 {
+		time.Sleep(time.Millisecond)
+	}
+	w.dial().ask("NOOP", "+OK\r\n")
+	if refused := w.server.Stats().Refused; refused != 1 {
+		t.Errorf("%d refused, want 1", refused)
+	}
+}
+
+func TestLimitInTotal(t *testing.T) {
+	w := newWorld(t, func(s *Server) { s.Limits.Sessions = 1 })
+	w.dial()
+	conn, err := net.Dial("tcp", w.pop3)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	second := &talker{t: t, conn: conn, r: bufio.NewReader(conn)}
+	second.want("-ERR [SYS/TEMP] too many connections, try again later\r\n")
+	second.wantEnd()
+}
+
+func TestSilentProbesAreCounted(t *testing.T) {
+	w := newWorld(t, nil)
+	for range 5 {
+		conn, err := net.Dial("tcp", w.pop3)
+		if err != nil {
+			t.Fatal(err)
+		}
+		bufio.NewReader(conn).ReadString('\n')
+		conn.Close()
+	}
+	for range 3 {
+		conn, err := net.Dial("tcp", w.pop3s)
+		if err != nil {
+			t.Fatal(err)
+		}
+		io.WriteString(conn, "GET / HTTP/1.1\r\n\r\n")
+		io.Copy(io.Discard, conn)
+		conn.Close()
+	}
+	for w.server.Stats().Sessions > 0 {
+		time.Sleep(time.Millisecond)
+	}
+	w.server.probes.flush()
+	rows := w.log.rows()
+	slices.Sort(rows)
+	want := []string{"refused handshake_failed count=3", "refused silent count=5"}
+	if !slices.Equal(rows, want) {
+		t.Errorf("rows %q, want %q", rows, want)
+	}
+}
+
+func TestLoopIsRefused(t *testing.T) {
+	for _, mode := range []Mode{ModeTLS, ModeSTLS} {
+		self := make(chan string, 100)
+		w := newWorld(t, func(s *Server) {
+			s.Dial = func(ctx context.Context, _ string) (net.Conn, error) {
+				var d net.Dialer
+				return d.DialContext(ctx, "tcp", <-self)
+			}
+		})
+		for range cap(self) {
+			self <- map[Mode]string{ModeTLS: w.pop3s, ModeSTLS: w.pop3}[mode]
+		}
+		conn, err := net.Dial("tcp", w.pop3)
+		if err != nil {
+			t.Fatal(err)
+		}
+		conn.SetReadDeadline(time.Now().Add(5 * time.Second))
+		line, err := bufio.NewReader(conn).ReadString('\n')
+		if !strings.HasPrefix(line, "-ERR [SYS/") {
+			t.Errorf("%s: %q, %v", mode, line, err)
+		}
+		conn.Close()
+		if n := w.server.Stats().Accepted; n > 3 {
+			t.Errorf("%s: %d connections for one loop", mode, n)
+		}
+	}
+}
+
+func TestShutdownLetsCommandsFinish(t *testing.T) {
+	w := newWorld(t, nil)
+	busy, idle := w.login(), w.login()
+	io.WriteString(busy.conn, "SLOW\r\n")
+	time.Sleep(100 * time.Millisecond)
+	done := make(chan error)
+	go func() { done <- w.server.Shutdown(t.Context()) }()
+	idle.want(errShutdown.farewell + "\r\n")
+	idle.wantEnd()
+	busy.want("+OK\r\n" + errShutdown.farewell + "\r\n")
+	busy.wantEnd()
+	if err := <-done; err != nil {
+		t.Error(err)
+	}
+	w.rowsWith("end by=proxy shutdown", 2)
+}
+
+func TestShutdownCutsWhatDoesNotEnd(t *testing.T) {
+	w := newWorld(t, nil)
+	stalled := w.login()
+	io.WriteString(stalled.conn, "RETR 2000000\r\n") // 36 MB that nobody reads
+	time.Sleep(200 * time.Millisecond)
+	ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
+	defer cancel()
+	if err := w.server.Shutdown(ctx); !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("shutdown: %v", err)
+	}
+	w.rowsWith("partial", 1)
+	w.rowsWith("end by=", 1)
+}
+
+// The backend must be rid of a session within a second of its client, and the other way round.
+func TestNeitherSideOutlivesTheOther(t *testing.T) {
+	w := newWorld(t, nil)
+	client := w.login()
+	time.Sleep(2 * quiet)
+	client.conn.(*tls.Conn).NetConn().(*net.TCPConn).SetLinger(0)
+	client.conn.(*tls.Conn).NetConn().Close()
+	gone := time.Now()
+	for w.backend.connections() > 0 {
+		if time.Since(gone) > time.Second {
+			t.Fatal("the backend's connection is still there")
+		}
+		time.Sleep(time.Millisecond)
+	}
+	other := w.login()
+	time.Sleep(2 * quiet)
+	w.backend.close()
+	gone = time.Now()
+	other.wantEnd()
+	if d := time.Since(gone); d > time.Second {
+		t.Errorf("the client's connection went after %v", d)
+	}
+}
+
+func TestLargeBodyArrivesWhole(t *testing.T) {
+	w := newWorld(t, nil)
+	c := w.login()
+	const lines = 200_000
+	io.WriteString(c.conn, fmt.Sprintf("RETR %d\r\n", lines))
+	c.want("+OK\r\n" + strings.Repeat("0123456789abcdef\r\n", lines) + ".\r\n")
+	w.rowsWith(fmt.Sprintf("octets=%d lines=%d", lines*18, lines), 1)
+}
+
+// gate is a Recorder whose receipts are good only when it is opened.
+type gate struct {
+	memoryLog
+	open chan struct{}
+}
+
+type gated struct{ open chan struct{} }
+
+func (g gated) Wait() error {
+	<-g.open
+	return nil
+}
+
+func (g *gate) Record(ev Event) Receipt {
+	g.memoryLog.Record(ev)
+	return gated{g.open}
+}
+
+func TestNoReplyBeforeItsRecord(t *testing.T) {
+	g := &gate{open: make(chan struct{})}
+	w := newWorld(t, func(s *Server) { s.Recorder = g })
+	c := w.dial()
+	io.WriteString(c.conn, "NOOP\r\n")
+	c.conn.SetReadDeadline(time.Now().Add(300 * time.Millisecond))
+	if b, err := c.r.ReadByte(); !isTimeout(err) {
+		t.Fatalf("a reply began (%q) before its record was kept: %v", b, err)
+	}
+	close(g.open)
+	c.want("+OK\r\n")
+}
+
+func TestLogFailureRefuses(t *testing.T) {
+	w := newWorld(t, nil)
+	running := w.login()
+	w.log.fail(fmt.Errorf("disk full: %w", ErrNotRecorded))
+	running.ask("STAT", unrecorded+"\r\n")
+	running.wantEnd()
+	conn, err := net.Dial("tcp", w.pop3)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	fresh := &talker{t: t, conn: conn, r: bufio.NewReader(conn)}
+	fresh.want(unrecorded + "\r\n")
+	fresh.wantEnd()
+}
+
+func TestLogFailureInsideBody(t *testing.T) {
+	w := newWorld(t, nil)
+	c := w.login()
+	io.WriteString(c.conn, "RETR 3000000\r\n")
+	c.want("+OK\r\n0123456789abcdef\r\n")
+	w.log.fail(fmt.Errorf("disk full: %w", ErrNotRecorded))
+	c.conn.SetReadDeadline(time.Now().Add(20 * time.Second))
+	rest, err := io.ReadAll(c.r)
+	if strings.HasSuffix(string(rest), "\r\n.\r\n") || strings.Contains(string(rest), "-ERR") || isTimeout(err) {
+		t.Errorf("an unrecorded message looks whole or is followed by talk: ...%q, %v", rest[max(0, len(rest)-60):], err)
+	}
+}
+
+func TestSessionIDs(t *testing.T) {
+	last := SessionID(0)
+	for range 1000 {
+		id := NewSessionID(time.Now())
+		if id <= last {
+			t.Fatalf("%v after %v", id, last)
+		}
+		last = id
+		again, err := ParseSessionID(strings.ToUpper(id.String()))
+		if err != nil || again != id || len(id.String()) != 13 {
+			t.Fatalf("%v reads as %v, %v", id, again, err)
+		}
+	}
+	for _, bad := range []string{"", "x", "zzzzzzzzzzzzzz", "0000000000000", "zzzzzzzzzzzzz", "ilouilouiloui"} {
+		if id, err := ParseSessionID(bad); err == nil {
+			t.Errorf("%q reads as %v", bad, id)
+		}
+	}
+}
