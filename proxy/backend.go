@@ -3,16 +3,15 @@ package proxy
 import (
 	"bytes"
 	"net"
-	"net/netip"
 	"sync"
 	"time"
 )
 
 // backend is the backend's leg: commands out, status lines and bodies in.
 type backend struct {
-	conn  net.Conn
-	local netip.AddrPort
-	peek  [1]byte // where a watch puts what comes unasked
+	conn net.Conn
+	link link
+	peek [1]byte // where a watch puts what comes unasked
 
 	buf  *[]byte // borrowed while a reply is due; (*buf)[r:w] is unread
 	pool *sync.Pool

@@ -39,10 +39,14 @@ type Server struct {
 	mu        sync.Mutex // guards what follows
 	listeners map[net.Listener]struct{}
 	sessions  map[*session]struct{}
-	addresses map[netip.Prefix]int        // sessions by client address, IPv6 by /64
-	peers     map[netip.AddrPort]struct{} // of the sessions
-	ours      map[netip.AddrPort]struct{} // local ends of our backend connections
+	addresses map[netip.Prefix]int // sessions by client address, IPv6 by /64
+	peers     map[link]struct{}    // of the sessions
+	ours      map[link]struct{}    // our backend connections
 }
+
+// link names a connection by both its ends. One end is not enough to know a connection by: the kernel gives the
+// same port to connections that go to different places.
+type link struct{ dialled, accepted netip.AddrPort }
 
 type counters struct {
 	sessions, accepted, refused, handshake, commands, unbacked, received, sent atomic.Int64
@@ -59,8 +63,8 @@ func (s *Server) init() {
 		s.listeners = make(map[net.Listener]struct{})
 		s.sessions = make(map[*session]struct{})
 		s.addresses = make(map[netip.Prefix]int)
-		s.peers = make(map[netip.AddrPort]struct{})
-		s.ours = make(map[netip.AddrPort]struct{})
+		s.peers = make(map[link]struct{})
+		s.ours = make(map[link]struct{})
 	})
 }
 
@@ -151,7 +155,7 @@ func (s *Server) admit(ss *session) bool {
 	s.sessions[ss] = struct{}{}
 	s.counts.sessions.Add(1)
 	if ss.peer.IsValid() {
-		s.peers[ss.peer] = struct{}{}
+		s.peers[ss.link] = struct{}{}
 		s.addresses[ss.prefix]++
 		ss.crowded = s.addresses[ss.prefix] > s.limits.PerAddress
 	}
@@ -165,7 +169,7 @@ func (s *Server) leave(ss *session) {
 	delete(s.sessions, ss)
 	s.counts.sessions.Add(-1)
 	if ss.peer.IsValid() {
-		delete(s.peers, ss.peer)
+		delete(s.peers, ss.link)
 		if s.addresses[ss.prefix]--; s.addresses[ss.prefix] == 0 {
 			delete(s.addresses, ss.prefix)
 		}
@@ -183,27 +187,27 @@ func prefixOf(a netip.Addr) netip.Prefix {
 	return p
 }
 
-// addOurs notes the local end of a backend connection, by which a loop is known: it reports whether one of the
-// sessions is its other end. A session that is accepted later finds it with isOurs.
-func (s *Server) addOurs(a netip.AddrPort) (loop bool) {
+// addOurs notes a backend connection, by which a loop is known: it reports whether one of the sessions is its other
+// end. A session that is accepted later finds it with isOurs.
+func (s *Server) addOurs(l link) (loop bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.ours[a] = struct{}{}
-	_, loop = s.peers[a]
+	s.ours[l] = struct{}{}
+	_, loop = s.peers[l]
 	return loop
 }
 
-func (s *Server) removeOurs(a netip.AddrPort) {
+func (s *Server) removeOurs(l link) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	delete(s.ours, a)
+	delete(s.ours, l)
 }
 
-func (s *Server) isOurs(a netip.AddrPort) bool {
+func (s *Server) isOurs(l link) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	_, ours := s.ours[a]
-	return ours && a.IsValid()
+	_, ours := s.ours[l]
+	return ours && l.dialled.IsValid()
 }
 
 // Shutdown stops accepting, lets the commands that are running finish, and ends the sessions. When ctx is

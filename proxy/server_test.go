@@ -297,6 +297,37 @@ func TestLoopIsRefused(t *testing.T) {
 	}
 }
 
+// The kernel gives one port to two connections that go to different places: that is no loop.
+func TestSharedPortIsNoLoop(t *testing.T) {
+	client := make(chan net.Addr, 1)
+	w := newWorld(t, func(s *Server) {
+		backend := s.Backend
+		s.Dial = func(ctx context.Context, _ string) (net.Conn, error) {
+			var d net.Dialer
+			conn, err := d.DialContext(ctx, "tcp", backend)
+			return sharedPort{conn, <-client}, err
+		}
+	})
+	conn, err := net.Dial("tcp", w.pop3)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	client <- conn.LocalAddr()
+	conn.SetReadDeadline(time.Now().Add(5 * time.Second))
+	if line, err := bufio.NewReader(conn).ReadString('\n'); !strings.HasPrefix(line, "+OK") {
+		t.Errorf("greeting %q, %v", line, err)
+	}
+}
+
+// sharedPort is a connection whose local end another connection has too.
+type sharedPort struct {
+	net.Conn
+	local net.Addr
+}
+
+func (c sharedPort) LocalAddr() net.Addr { return c.local }
+
 func TestShutdownLetsCommandsFinish(t *testing.T) {
 	w := newWorld(t, nil)
 	busy, idle := w.login(), w.login()

@@ -18,6 +18,7 @@ type session struct {
 	mode     Mode
 	listener string
 	peer     netip.AddrPort
+	link     link
 	prefix   netip.Prefix // peer, as it is counted
 	began    time.Time
 	crowded  bool // one too many for its address
@@ -43,6 +44,7 @@ func newSession(s *Server, conn net.Conn, mode Mode, listener string) *session {
 		server: s, id: NewSessionID(now), mode: mode, listener: listener, peer: addrPort(conn.RemoteAddr()),
 		began: now, client: newClient(conn, s.limits.Write, &s.counts),
 	}
+	ss.link = link{dialled: ss.peer, accepted: addrPort(conn.LocalAddr())}
 	ss.prefix = prefixOf(ss.peer.Addr())
 	ss.connect = Event{
 		Session: ss.id, Time: now, Kind: KindConnect, Peer: ss.peer, Listener: listener, Backend: s.Backend,
@@ -58,7 +60,7 @@ func (s *session) run() {
 
 // serve speaks with both sides until something ends the session, and returns that.
 func (s *session) serve() error {
-	if s.server.isOurs(s.peer) {
+	if s.server.isOurs(s.link) {
 		return s.loop()
 	}
 	if s.mode == ModeTLS {
@@ -110,10 +112,10 @@ func (s *session) dial() error {
 	}
 	l := s.server.limits
 	s.backend = &backend{
-		conn: conn, local: addrPort(conn.LocalAddr()), writeLimit: l.Write, replyLimit: l.Reply,
+		conn: conn, link: link{addrPort(conn.LocalAddr()), addrPort(conn.RemoteAddr())}, writeLimit: l.Write, replyLimit: l.Reply,
 		replyBy: time.Now().Add(l.Reply),
 	}
-	if s.server.addOurs(s.backend.local) {
+	if s.server.addOurs(s.backend.link) {
 		return s.loop()
 	}
 	return nil
@@ -300,7 +302,7 @@ func (s *session) finish(err error) {
 	s.server.log.Debug("session ended", "session", s.id, "client", s.peer, "side", e.side, "reason", e.reason,
 		"error", e.err)
 	if s.backend != nil {
-		s.server.removeOurs(s.backend.local)
+		s.server.removeOurs(s.backend.link)
 		s.backend.close()
 	}
 	for _, ev := range s.maildrop.settleDeletes(DeleteRolledBack) {
