@@ -128,7 +128,8 @@ func (c *talker) wantEnd() {
 	}
 }
 
-// tinyBackend answers every command with +OK; RETR n has a body of n lines; SLOW answers after a while.
+// tinyBackend answers every command with +OK; RETR n has a body of n lines, CAPA and TOP have empty ones; SLOW
+// answers after a while.
 type tinyBackend struct {
 	l    net.Listener
 	mu   sync.Mutex
@@ -182,6 +183,8 @@ func (b *tinyBackend) serve(conn net.Conn) {
 			var n int
 			fmt.Sscan(arg, &n)
 			reply += strings.Repeat("0123456789abcdef\r\n", n) + ".\r\n"
+		case "CAPA", "TOP":
+			reply += ".\r\n"
 		case "SLOW":
 			time.Sleep(400 * time.Millisecond)
 		}

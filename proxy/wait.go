@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"cmp"
 	"errors"
 	"io"
 	"time"
@@ -124,6 +125,9 @@ const heldBack = 10 * time.Millisecond
 
 func (s *session) awaitBackendWatching(body bool, until time.Time) error {
 	b, c := s.backend, s.client
+	if err := s.clientGone(); err != nil {
+		return err
+	}
 	b.conn.SetReadDeadline(until)
 	w := s.watchClient(until)
 	n, err := b.conn.Read(b.room(body))
@@ -131,17 +135,23 @@ func (s *session) awaitBackendWatching(body bool, until time.Time) error {
 	if w != nil {
 		c.took(w.stop())
 	}
-	switch {
-	case n > 0:
+	if n > 0 {
 		return nil
-	case w != nil && w.err != nil && !isEOF(w.err) && !b.quitting:
-		return clientEnd(w.err)
 	}
-	return backendEnd(err)
+	return cmp.Or(s.clientGone(), backendEnd(err))
 }
 
-// watchClient watches the client while a reply is due. A half-close is no reason to stop: every reply that is
-// outstanding is still delivered. Once QUIT is sent, nothing the client does may keep it from being finished.
+// clientGone is not nil when the client's connection is broken and no reply can reach it. A half-close is no
+// reason to stop: every reply that is outstanding is still delivered. Once QUIT is sent, nothing the client does
+// may keep it from being finished.
+func (s *session) clientGone() error {
+	if err := s.client.err; err != nil && !isEOF(err) && !s.backend.quitting {
+		return clientEnd(err)
+	}
+	return nil
+}
+
+// watchClient watches the client while a reply is due; see clientGone.
 func (s *session) watchClient(until time.Time) *watch {
 	c, b := s.client, s.backend
 	room := c.room(firstLine)

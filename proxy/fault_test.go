@@ -1,0 +1,105 @@
+package proxy
+
+import (
+	"context"
+	"crypto/tls"
+	"net"
+	"strings"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+// faulty fails its nth read or write, as a reset connection does, and every one after it.
+type faulty struct {
+	*memoryConn
+	left *atomic.Int64
+}
+
+func (f faulty) tick() bool { return f.left.Add(-1) < 0 }
+
+func (f faulty) Read(p []byte) (int, error) {
+	if f.tick() {
+		f.reset()
+		return 0, syscall.ECONNRESET
+	}
+	return f.memoryConn.Read(p)
+}
+
+func (f faulty) Write(p []byte) (int, error) {
+	if f.tick() {
+		f.reset()
+		return 0, syscall.ECONNRESET
+	}
+	return f.memoryConn.Write(p)
+}
+
+// Every operation of a full session fails once, on either leg: no goroutine is left (the bubble would not end),
+// the session ends once on record, and no delete is left without its fate.
+func TestEveryOperationFails(t *testing.T) {
+	for _, leg := range []string{SideClient, SideBackend} {
+		whole := false
+		for n := int64(0); !whole; n++ {
+			if n > 500 {
+				t.Fatalf("%s: the session never came through", leg)
+			}
+			synctest.Test(t, func(t *testing.T) { whole = failOperation(t, leg, n) })
+		}
+	}
+}
+
+// failOperation plays a session whose nth operation on leg fails and reports whether it came through whole.
+func failOperation(t *testing.T, leg string, n int64) bool {
+	clientEnd, proxyEnd := memoryPipe()
+	backendEnd, dialled := memoryPipe()
+	var never, left atomic.Int64
+	never.Store(1 << 40)
+	left.Store(n)
+	counters := map[string]*atomic.Int64{SideClient: &never, SideBackend: &never}
+	counters[leg] = &left
+	log := &memoryLog{}
+	s := &Server{Backend: "b", Recorder: log, TLS: testTLS(t), Dial: func(context.Context, string) (net.Conn, error) {
+		return faulty{dialled, counters[SideBackend]}, nil
+	}}
+	s.init()
+	s.accept(faulty{proxyEnd, counters[SideClient]}, ModeTLS, "pop3s")
+	go func() { (&tinyBackend{}).serve(backendEnd); backendEnd.Close() }()
+	client := &peer{raw: clientEnd, conn: tls.Client(clientEnd, &tls.Config{InsecureSkipVerify: true})}
+	for _, line := range []string{"CAPA", "USER a", "PASS b", "UIDL 1", "RETR 3000", "DELE 1", "TOP 1 0", "QUIT"} {
+		client.send(line + "\r\n")
+		time.Sleep(time.Second)
+	}
+	time.Sleep(time.Minute)
+	clientEnd.Close()
+	s.running.Wait()
+	backendEnd.Close()
+	s.probes.flush()
+	checkEnded(t, leg, n, log.rows())
+	return strings.Contains(strings.Join(log.rows(), "\n"), "end by=client quit")
+}
+
+func checkEnded(t *testing.T, leg string, n int64, rows []string) {
+	t.Helper()
+	ends, marked, settled := 0, 0, 0
+	for i, row := range rows {
+		switch {
+		case strings.HasPrefix(row, "end "):
+			ends++
+			if i != len(rows)-1 {
+				t.Errorf("%s %d: records behind the end: %q", leg, n, rows[i:])
+			}
+			if !strings.Contains(row, "by="+leg) && !strings.Contains(row, "quit") {
+				t.Errorf("%s %d: %s", leg, n, row)
+			}
+		case strings.HasPrefix(row, "command DELE") && strings.Contains(row, "+OK"):
+			marked++
+		case strings.HasPrefix(row, "delete "):
+			settled++
+		}
+	}
+	if begun := strings.HasPrefix(rows[0], "connect"); begun != (ends == 1) || marked != settled {
+		t.Errorf("%s %d: %d ends, %d deletes, %d fates:\n%s", leg, n, ends, marked, settled, strings.Join(rows, "\n"))
+	}
+}
