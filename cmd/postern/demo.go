@@ -65,7 +65,7 @@ func demo(ctx context.Context, o demoOptions, stdout, stderr io.Writer) (err err
 	}
 	s := &stage{dir: dir, users: demoUsers()}
 	if err := s.raise(ctx, stderr); err != nil {
-		return errors.Join(err, s.strike(ctx))
+		return quiet(ctx, errors.Join(err, s.strike(ctx)))
 	}
 	_, err = io.WriteString(stdout, s.playbill(o))
 	if err == nil {

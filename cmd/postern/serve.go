@@ -43,7 +43,7 @@ func serveUntil(ctx context.Context, c *config.Config, stderr io.Writer) error {
 	}
 	d, err := startDaemon(ctx, c, log, nil)
 	if err != nil {
-		return err
+		return quiet(ctx, err)
 	}
 	log.Info("ready", "version", version(), "backend", c.Backend, "durability", c.Durability, "audit_db", c.AuditPath())
 	if root := d.certs.RootFile(); root != "" {

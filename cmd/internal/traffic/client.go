@@ -106,6 +106,21 @@ func (c *client) list(format string, args ...any) (lines int, ok bool) {
 	return lines, body.Err() == nil
 }
 
+// largest asks for the sizes of all messages and returns the largest one's number and size, 0 for none.
+func (c *client) largest() (number int, octets int64) {
+	if !c.say("LIST") {
+		return 0, 0
+	}
+	for list := bufio.NewScanner(c.text.DotReader()); list.Scan(); {
+		var n int
+		var size int64
+		if _, err := fmt.Sscan(list.Text(), &n, &size); err == nil && size > octets {
+			number, octets = n, size
+		}
+	}
+	return number, octets
+}
+
 func plain(u User) string {
 	return base64.StdEncoding.EncodeToString([]byte("\x00" + u.Name + "\x00" + u.Password))
 }

@@ -98,8 +98,8 @@ func hangUp(c *client, u User, _ *rand.Rand) {
 	if !login(c, u) {
 		return
 	}
-	if count, ok := c.list("LIST"); ok && c.say("RETR %d", count) {
-		io.CopyN(io.Discard, c.text.R, 8<<10)
+	if number, octets := c.largest(); number > 0 && c.say("RETR %d", number) {
+		io.CopyN(io.Discard, c.text.R, octets/3)
 	}
 }
 
