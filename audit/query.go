@@ -50,21 +50,26 @@ type queryer interface {
 
 // selectRecords reads records with a number in (after, last], oldest first.
 func selectRecords(ctx context.Context, q queryer, after, last int64, limit int, f Filter) ([]Record, error) {
-	var w where
-	w.and("seq > ? AND seq <= ?", after, last)
-	if f.Session != 0 {
-		w.and("session = ?", int64(f.Session))
-	}
-	if f.User != "" {
-		w.and("user = ?", f.User)
-	}
-	w.within(f.Addr)
+	w := f.where(after, last)
 	query := "SELECT " + recordColumns + " FROM records" + w.String() + " ORDER BY seq LIMIT ?"
 	rows, err := q.QueryContext(ctx, query, append(w.args, limit)...)
 	if err != nil {
 		return nil, err
 	}
 	return collect(rows, func(r *Record) error { return r.scan(rows) })
+}
+
+func (f Filter) where(after, last int64) *where {
+	w := new(where)
+	w.and("seq > ? AND seq <= ?", after, last)
+	if f.Session != 0 {
+		w.and("session = ? AND session <> 0", int64(f.Session)) // twice, or SQLite does not see the index
+	}
+	if f.User != "" {
+		w.and("user = ?", f.User)
+	}
+	w.within(f.Addr)
+	return w
 }
 
 // selectSessions reads sessions, newest first; sq.Limit is taken as it stands.
@@ -81,7 +86,7 @@ func selectSessions(ctx context.Context, q queryer, sq SessionQuery) ([]Session,
 func (q SessionQuery) where() *where {
 	w := new(where)
 	if q.User != "" {
-		w.and("user = ?", q.User)
+		w.and("user = ? AND user <> ''", q.User) // twice, or SQLite does not see the index
 	}
 	w.within(q.Addr)
 	if q.Live {
@@ -90,7 +95,7 @@ func (q SessionQuery) where() *where {
 	if !q.Since.IsZero() {
 		// Numbers of sessions follow their start closely but not strictly. The first number bounds the
 		// walk from the newest session down, the start decides.
-		w.and("id >= (SELECT min(id) FROM sessions WHERE started >= ?) AND +started >= ?",
+		w.and("id >= (SELECT min(+id) FROM sessions WHERE started >= ?) AND +started >= ?",
 			nanos(q.Since), nanos(q.Since))
 	}
 	if q.Before != 0 {

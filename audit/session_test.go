@@ -5,6 +5,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -130,6 +131,45 @@ func TestSessionsAndSnapshot(t *testing.T) {
 	if snap.Totals != want || want.Commands != 6 {
 		t.Errorf("totals: %+v, want %+v", snap.Totals, want)
 	}
+}
+
+func TestIndicesAreUsed(t *testing.T) {
+	l := openLog(t, Options{})
+	for _, c := range []struct {
+		table, order string
+		w            *where
+		index        string
+	}{
+		{"records", "seq", Filter{}.where(5, 9), "PRIMARY KEY"},
+		{"records", "seq", Filter{Session: 7}.where(5, 9), "records_session"},
+		{"sessions", "id DESC", SessionQuery{User: "ann", Before: 9}.where(), "sessions_user"},
+		{"sessions", "id DESC", SessionQuery{Live: true}.where(), "sessions_live"},
+		{"sessions", "id DESC", SessionQuery{Before: 9}.where(), "PRIMARY KEY"},
+		{"sessions", "id DESC", SessionQuery{Since: time.Now()}.where(), "sessions_started"},
+		{"sessions", "id DESC", SessionQuery{Since: time.Now()}.where(), "PRIMARY KEY"},
+	} {
+		plan := explain(t, l, "SELECT * FROM "+c.table+c.w.String()+" ORDER BY "+c.order+" LIMIT 9", c.w.args)
+		if !strings.Contains(plan, c.index) || strings.Contains(plan, "TEMP B-TREE") {
+			t.Errorf("%s%s is answered by %s, want %s", c.table, c.w, plan, c.index)
+		}
+	}
+}
+
+// explain returns how SQLite is going to answer a query.
+func explain(t *testing.T, l *Log, query string, args []any) string {
+	t.Helper()
+	rows, err := l.Reader().db.Query("EXPLAIN QUERY PLAN "+query, args...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	steps, err := collect(rows, func(step *string) error {
+		var skip int
+		return rows.Scan(&skip, &skip, &skip, step)
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return strings.Join(steps, "; ")
 }
 
 // crash leaves the log as a crash would: its files as they are on the disk now, in another place.

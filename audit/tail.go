@@ -14,6 +14,9 @@ const (
 	tailWindow = 10_000
 	// tailPoll is how often a Tail outside the writing process looks whether the log has grown.
 	tailPoll = 100 * time.Millisecond
+	// tailPace is the least time from one read to the next of a Tail that has caught up: a thousand commits
+	// a second are not worth a thousand reads for each who watches.
+	tailPace = 25 * time.Millisecond
 )
 
 // Tail yields batches of the records after the given number that f chooses, oldest first, and when it
@@ -24,7 +27,8 @@ func (r *Reader) Tail(ctx context.Context, after int64, f Filter) iter.Seq2[[]Re
 	return func(yield func([]Record, error) bool) {
 		for ctx.Err() == nil {
 			grown := r.watch() // before the read, or what is committed in between is slept through
-			batch, next, err := r.page(ctx, after, f)
+			pace := time.Now().Add(tailPace)
+			batch, next, more, err := r.page(ctx, after, f)
 			if ctx.Err() != nil {
 				return
 			}
@@ -35,30 +39,31 @@ func (r *Reader) Tail(ctx context.Context, after int64, f Filter) iter.Seq2[[]Re
 			if len(batch) > 0 && !yield(batch, nil) {
 				return
 			}
-			if next == after {
+			if after = next; !more {
 				wait(ctx, grown)
+				sleep(ctx, time.Until(pace))
 			}
-			after = next
 		}
 	}
 }
 
-// page reads the next batch after the given number, and tells up to which number it has looked.
-func (r *Reader) page(ctx context.Context, after int64, f Filter) ([]Record, int64, error) {
+// page reads the next batch after the given number, and tells up to which number it has looked and whether
+// there was more.
+func (r *Reader) page(ctx context.Context, after int64, f Filter) (b []Record, next int64, more bool, err error) {
 	// The end comes first: records committed after it was read belong to the next page.
-	last, err := selectLastSeq(ctx, r.db)
-	if err != nil || last <= after {
-		return nil, after, err
+	end, err := selectLastSeq(ctx, r.db)
+	if err != nil || end <= after {
+		return nil, after, false, err
 	}
-	last = min(last, after+tailWindow)
-	batch, err := selectRecords(ctx, r.db, after, last, tailBatch, f)
+	next = min(end, after+tailWindow)
+	b, err = selectRecords(ctx, r.db, after, next, tailBatch, f)
 	if err != nil {
-		return nil, after, err
+		return nil, after, false, err
 	}
-	if len(batch) == tailBatch {
-		last = batch[tailBatch-1].Seq
+	if len(b) == tailBatch {
+		next = b[tailBatch-1].Seq
 	}
-	return batch, last, nil
+	return b, next, next < end, nil
 }
 
 // watch returns the channel that tells of growth, nil if there is none to be had in this process.
@@ -71,15 +76,25 @@ func (r *Reader) watch() <-chan struct{} {
 
 // wait returns when the log has grown or is worth another look, or ctx ends.
 func wait(ctx context.Context, grown <-chan struct{}) {
-	var poll <-chan time.Time
 	if grown == nil {
-		t := time.NewTimer(tailPoll)
-		defer t.Stop()
-		poll = t.C
+		sleep(ctx, tailPoll)
+		return
 	}
 	select {
 	case <-ctx.Done():
 	case <-grown:
-	case <-poll:
+	}
+}
+
+// sleep returns after d, or when ctx ends.
+func sleep(ctx context.Context, d time.Duration) {
+	if d <= 0 {
+		return
+	}
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-ctx.Done():
+	case <-t.C:
 	}
 }

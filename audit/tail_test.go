@@ -82,6 +82,7 @@ func TestTailWakes(t *testing.T) {
 		if next += int64(len(batch)); next > 20 {
 			return
 		}
+		keep(t, l, command(id, "NOOP", "", "+OK")) // for the channel that the tail has by now
 	}
 	t.Fatalf("the tail slept after %d records", next-1)
 }
