@@ -20,7 +20,8 @@ type Client struct {
 	Program   string // what is run
 	Debian    string // the package that brings it
 	Modes     []Mode // the ways it can connect
-	Mechanism string // how it logs in where a server offers everything Dovecot does: as Event.Mechanism names it
+	Mechanism string // how it logs in where a server offers everything Dovecot does
+	Legacy    bool   // it logs in by USER at Mailutils, which greets as if it knew APOP
 
 	// fetch runs the client in dir, which is empty, and returns the messages as the client keeps them.
 	fetch func(j job) ([][]byte, error)
@@ -43,13 +44,18 @@ var (
 
 // Clients are those whose mail must come through untouched.
 var Clients = []Client{
-	{"curl", "curl", "curl", everyMode, "PLAIN", curl},
-	{"fetchmail", "fetchmail", "fetchmail", everyMode, "USER", fetchmail},
-	{"mpop", "mpop", "mpop", everyMode, "PLAIN", mpop},
-	{"getmail", "getmail", "getmail6", noSTLS, "USER", getmail},
-	{"poplib", "python3", "python3", everyMode, "APOP", pythonPoplib},
-	{"Net::POP3", "perl", "perl libio-socket-ssl-perl", everyMode, "USER", perlNetPOP3},
-	{"openssl", "openssl", "openssl", onlyTLS, "USER", openssl},
+	{"curl", "curl", "curl", everyMode, "CRAM-MD5", false, curl},
+	{"fetchmail", "fetchmail", "fetchmail", everyMode, "CRAM-MD5", true, fetchmail},
+	{"mpop", "mpop", "mpop", everyMode, "PLAIN", false, mpop},
+	{"getmail", "getmail", "getmail6", noSTLS, "USER", true, getmail},
+	{"poplib", "python3", "python3", everyMode, "APOP", false, pythonPoplib},
+	{"Net::POP3", "perl", "perl libio-socket-ssl-perl", everyMode, "USER", true, perlNetPOP3},
+	{"openssl", "openssl", "openssl", onlyTLS, "USER", false, openssl},
+}
+
+// Named returns the client of that name.
+func Named(name string) Client {
+	return Clients[slices.IndexFunc(Clients, func(c Client) bool { return c.Name == name })]
 }
 
 // Supports tells whether c can connect so.
@@ -135,9 +141,14 @@ func Same(t testing.TB, want, got [][]byte) {
 		t.Fatalf("%d messages, want %d", len(got), len(want))
 	}
 	for i := range want {
-		if !bytes.Equal(want[i], got[i]) {
-			t.Errorf("message %d of %d differs: %d octets %.100q, want %d octets %.100q",
-				i+1, len(want), len(got[i]), got[i], len(want[i]), want[i])
+		if bytes.Equal(want[i], got[i]) {
+			continue
 		}
+		at := 0
+		for at < len(want[i]) && at < len(got[i]) && want[i][at] == got[i][at] {
+			at++
+		}
+		t.Errorf("message %d of %d differs from octet %d on: %d octets ...%.80q, want %d octets ...%.80q",
+			i+1, len(want), at, len(got[i]), got[i][at:], len(want[i]), want[i][at:])
 	}
 }

@@ -95,7 +95,7 @@ func TestClientsOnMailutils(t *testing.T) {
 	alice := Account{"alice@example.test", "peers legacy 6Hd3", Small(5)}
 	s := Mailutils(t, alice)
 	for _, c := range Clients {
-		if c.Supports(Plain) && c.Mechanism == "USER" {
+		if c.Legacy {
 			c.Fetch(t, s.Target(Plain, alice), len(alice.Mail))
 		}
 	}
