@@ -41,7 +41,8 @@ type Log struct {
 var _ proxy.Recorder = (*Log)(nil)
 
 // Open takes the lock of the database, opens or makes it, closes the sessions that a crash left open,
-// writes a start record, and starts the writer. The caller must Close the Log. ctx bounds only the opening.
+// writes a start record, and starts the writer. A log that cannot be written fails to open, whatever
+// OnFailure says. The caller must Close the Log. ctx bounds only the opening.
 func Open(ctx context.Context, o Options) (*Log, error) {
 	lock, err := takeLock(o.Path)
 	if err != nil {

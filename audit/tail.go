@@ -27,7 +27,7 @@ func (r *Reader) Tail(ctx context.Context, after int64, f Filter) iter.Seq2[[]Re
 	return func(yield func([]Record, error) bool) {
 		for ctx.Err() == nil {
 			grown := r.watch() // before the read, or what is committed in between is slept through
-			pace := time.Now().Add(tailPace)
+			again := time.Now().Add(tailPace)
 			batch, next, more, err := r.page(ctx, after, f)
 			if ctx.Err() != nil {
 				return
@@ -41,7 +41,7 @@ func (r *Reader) Tail(ctx context.Context, after int64, f Filter) iter.Seq2[[]Re
 			}
 			if after = next; !more {
 				wait(ctx, grown)
-				sleep(ctx, time.Until(pace))
+				sleep(ctx, time.Until(again))
 			}
 		}
 	}
