@@ -62,7 +62,8 @@ func bindOne(setting, addr string) (net.Listener, error) {
 		err, remedy = syscall.EACCES, "ports below 1024 need CAP_NET_BIND_SERVICE: AmbientCapabilities=CAP_NET_BIND_SERVICE in a "+
 			"systemd unit, sudo setcap cap_net_bind_service=+ep on the program, or a higher port"
 	case errors.Is(err, syscall.EADDRINUSE):
-		err, remedy = syscall.EADDRINUSE, "ss -ltnp 'sport = :"+port+"' names the program that listens there; stop it or choose another port"
+		err, remedy = syscall.EADDRINUSE, "ss -ltnp 'sport = :"+port+"' names the program that listens there; "+
+			"stop it or choose another port"
 	case errors.Is(err, syscall.EADDRNOTAVAIL):
 		err, remedy = syscall.EADDRNOTAVAIL, "this machine does not have that address; ip addr lists those it has"
 	default:

@@ -14,7 +14,8 @@ func (s *stage) playbill(o demoOptions) string {
 	fmt.Fprintf(&b, "  List the mail of %q, and read message 1, over POP3S:\n    %s\n    %s\n\n", demoUser, commands[0], commands[1])
 	fmt.Fprintf(&b, "  Talk POP3 yourself, over STLS (USER %s, PASS %s, LIST, RETR 1, DELE 1, QUIT):\n    %s\n\n",
 		demoUser, demoPassword, commands[2])
-	fmt.Fprintf(&b, "  See what was recorded:\n    %[1]s tail --data-dir %[2]s\n    %[1]s sessions --data-dir %[2]s\n\n", program(), s.dir)
+	fmt.Fprintf(&b, "  See what was recorded:\n    %[1]s tail --data-dir %[2]s\n    %[1]s sessions --data-dir %[2]s\n\n",
+		program(), s.dir)
 	end := "and removes " + s.dir + "."
 	if o.keep {
 		end = "and keeps " + s.dir + "."

@@ -16,7 +16,7 @@ import (
 )
 
 // noSessions is what the empty log says: how to make the first session.
-const noSessions = "Nothing is recorded yet. A session is recorded as soon as a mail client connects to postern serve, such as\n" +
+const noSessions = "Nothing is recorded yet. A session is recorded as soon as a mail client connects to postern serve:\n" +
 	"  curl --ssl-reqd -u USER pop3s://HOST/\n" +
 	"and postern demo shows it all without a mail server.\n"
 
@@ -35,9 +35,11 @@ func openReader(settings func() (*config.Config, error)) (*audit.Reader, error) 
 	f, err := os.Open(path)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
-		return nil, fmt.Errorf("no audit log at %s\n  name its place with --data-dir or --audit-db; postern serve and postern demo make one", path)
+		return nil, fmt.Errorf("no audit log at %s\n"+
+			"  name its place with --data-dir or --audit-db; postern serve and postern demo make one", path)
 	case errors.Is(err, fs.ErrPermission):
-		return nil, fmt.Errorf("the audit log %s may not be read by this user\n  run as the user of postern serve, such as sudo -u postern", path)
+		return nil, fmt.Errorf("the audit log %s may not be read by this user\n"+
+			"  run as the user of postern serve, such as sudo -u postern", path)
 	case err != nil:
 		return nil, fmt.Errorf("open audit log: %w", err)
 	}

@@ -72,7 +72,8 @@ func listSessions(cmd *cobra.Command, r *audit.Reader, q audit.SessionQuery, asJ
 		return err
 	}
 	if len(sessions) == q.Limit {
-		fmt.Fprintf(cmd.ErrOrStderr(), "These are the newest %d; there may be more: --limit, --since, --user and --ip choose.\n", q.Limit)
+		fmt.Fprintf(cmd.ErrOrStderr(), "These are the newest %d, there may be more: --limit, --since, --user and --ip choose.\n",
+			q.Limit)
 	}
 	return nil
 }

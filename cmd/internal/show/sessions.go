@@ -11,7 +11,8 @@ import (
 )
 
 // sessionHeads are the columns of the table; a leading > aligns to the right.
-var sessionHeads = []string{"SESSION", "STARTED (UTC)", ">LASTED", "USER", "CLIENT", "TLS", ">CMDS", ">READ", ">DELETED", ">OUT", "END"}
+var sessionHeads = []string{"SESSION", "STARTED (UTC)", ">LASTED", "USER", "CLIENT", "TLS",
+	">CMDS", ">READ", ">DELETED", ">OUT", "END"}
 
 // Sessions prints a table of sessions, in the order given.
 func (p *Printer) Sessions(sessions []audit.Session, now time.Time) error {
