@@ -1,0 +1,58 @@
+// Records in words, for the stream and the transcript alike.
+
+import { html } from './html.js';
+import { count, octets, plural, wire } from './format.js';
+
+const REDACTED = '<redacted>';
+
+// Verbs by what they are about; the colour follows.
+const families = {
+  auth: ['USER', 'PASS', 'APOP', 'AUTH', 'STLS', 'RPOP'],
+  read: ['RETR', 'TOP', 'MSG'],
+  drop: ['DELE'],
+};
+
+export function family(verb) {
+  return Object.keys(families).find((f) => families[f].includes(verb)) ?? 'plain';
+}
+
+// redact sets the places where a secret was left out apart from the text around them.
+export function redact(text) {
+  const parts = wire(text).split(REDACTED);
+  return parts.flatMap((part, i) => (i === 0 ? [part] : [html`<span class="redacted">redacted</span>`, part]));
+}
+
+// spoken writes a stable name of the log as words: "idle_timeout" is "idle timeout".
+export const spoken = (name) => wire(name).replaceAll(/[_-]/g, ' ');
+
+export const tlsLong = (tls) => [tls.version, tls.cipher, tls.group, tls.resumed && 'resumed'].filter(Boolean).map(wire).join(' · ');
+
+// happened tells what a record other than a command is, in a word and a phrase.
+export function happened(r) {
+  switch (r.kind) {
+    case 'start': return ['log', `started, ${wire(r.detail)}`];
+    case 'stop': return ['log', `stopped ${spoken(r.detail)}`];
+    case 'connect': return ['connect', `${wire(r.listener)}${r.tls ? ` · ${wire(r.tls.version)}` : ', in clear'}`];
+    case 'tls': return ['tls', r.tls ? tlsLong(r.tls) : ''];
+    case 'opened': return ['opened', r.message ? `message ${r.message}` : wire(r.verb)];
+    case 'intent': return ['intent', `QUIT would delete ${plural(r.count ?? 0, 'message')}`];
+    case 'delete': return ['delete', `message ${r.message ?? '?'} ${fate(r.detail)}`];
+    case 'anomaly': return ['anomaly', `${spoken(r.detail)}${r.side ? `, by the ${wire(r.side)}` : ''}`];
+    case 'end': return ['end', `${spoken(r.detail)}${r.side ? `, ${wire(r.side)}` : ''}${r.sent > 0 ? ` · ${octets(r.sent)} sent` : ''}`];
+    case 'refused': return ['refused', `${plural(r.count || 1, 'connection')}: ${spoken(r.detail)}`];
+    case 'gap': return ['gap', `${count(r.count)} events were not recorded`];
+    default: return [wire(r.kind), spoken(r.detail)];
+  }
+}
+
+export const fate = (detail) => ({ committed: 'deleted', rolled_back: 'kept: rolled back', unknown: 'fate unknown' })[detail] ?? spoken(detail);
+
+// tone is the colour of a record in the stream.
+export function tone(r) {
+  if (r.kind === 'command') return family(r.verb);
+  if (r.kind === 'anomaly' || r.kind === 'refused') return 'warn';
+  if (r.kind === 'gap') return 'bad';
+  if (r.kind === 'delete' || r.kind === 'intent') return 'drop';
+  if (r.kind === 'opened') return 'read';
+  return r.kind === 'tls' || r.kind === 'connect' ? 'auth' : 'plain';
+}
