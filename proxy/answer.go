@@ -2,6 +2,8 @@ package proxy
 
 import (
 	"bytes"
+	"slices"
+	"strings"
 	"time"
 
 	"postern/proxy/pop3"
@@ -22,7 +24,11 @@ func (s *session) answer(c pop3.Command) error {
 	switch {
 	case c.Verb == "CAPA":
 		return s.capa(c)
-	case c.Verb == "AUTH" && c.Dialogue():
+	case c.Verb == "" && s.server.Rules.RefuseUnknown && !s.siteVerb(c):
+		return s.refuse(c, "-ERR unknown command")
+	case c.Dialogue() && s.translates(c):
+		return s.translate(c)
+	case c.Dialogue():
 		return s.auth(c)
 	case c.Verb == "AUTH":
 		return s.mechanisms(c)
@@ -94,13 +100,33 @@ const maxList = 64 * 1024
 
 // capa answers CAPA truthfully for this side of the proxy. When the backend has none the proxy answers.
 func (s *session) capa(c pop3.Command) error {
-	offer := pop3.Offer{TLS: s.inTLS, STLS: s.mode == ModeSTLS}
+	offer := s.offer()
 	return s.list(c, "+OK capability list follows", offer.Capabilities, offer.RewriteCapabilities)
 }
 
-// mechanisms answers the bare AUTH of Outlook and others.
+// mechanisms answers the bare AUTH of Outlook and others. A backend without it says -ERR, which such clients
+// expect; where the proxy has mechanisms of its own it answers with them.
 func (s *session) mechanisms(c pop3.Command) error {
-	return s.list(c, "", nil, pop3.RewriteMechanisms)
+	offer := s.offer()
+	if len(offer.Own) == 0 {
+		return s.list(c, "", nil, offer.RewriteMechanisms)
+	}
+	return s.list(c, "+OK", offer.Mechanisms, offer.RewriteMechanisms)
+}
+
+func (s *session) offer() pop3.Offer {
+	o := pop3.Offer{TLS: s.inTLS, STLS: s.mode == ModeSTLS}
+	if !s.loggedIn && s.server.Rules.translates() {
+		o.Own = translated
+	}
+	return o
+}
+
+// siteVerb reports whether c is one of the site's own verbs.
+func (s *session) siteVerb(c pop3.Command) bool {
+	return c.Verb == "" && slices.ContainsFunc(s.server.Rules.Multiline, func(v string) bool {
+		return strings.EqualFold(v, string(c.Name))
+	})
 }
 
 // list relays a command whose body is a list that termination changes. When the backend refuses the command
@@ -238,9 +264,45 @@ func (s *session) learn(c pop3.Command, reply pop3.Reply, ev *Event) []Event {
 // login notes the outcome of a login attempt.
 func (s *session) login(ev *Event, user, mechanism string, ok bool) {
 	ev.User, ev.Mechanism, ev.Login = user, mechanism, LoginFailed
-	if ok {
-		ev.Login = LoginOK
-		s.loggedIn = true
-		s.idleBy = time.Now().Add(s.server.limits.Idle)
+	if !ok {
+		return
 	}
+	ev.Login = LoginOK
+	s.loggedIn = true
+	s.idleBy = time.Now().Add(s.server.limits.Idle)
+	if !s.server.enter(s, user) {
+		s.overfull = true
+		ev.Login, ev.Detail, ev.Local = LoginFailed, errUserFull.reason, true
+		note(ev, pop3.ParseReply([]byte(errUserFull.farewell)))
+	}
+}
+
+// admitted ends a session whose user has too many; the backend has let it in, the proxy does not.
+func (s *session) admitted() error {
+	if s.overfull {
+		return errUserFull
+	}
+	return nil
+}
+
+// loginFailed stands for every refusal of a login when the backend's own words are hidden.
+const loginFailed = "-ERR [AUTH] login failed"
+
+// spoken returns what the client hears of a status line: the line, but for the words of a login that failed, when
+// they are hidden; the record keeps them. Codes that speak of the server and not of the user pass.
+func (s *session) spoken(ev *Event, reply pop3.Reply, line []byte) []byte {
+	code := strings.ToUpper(string(reply.Code))
+	if !s.server.Rules.HideLoginErrors || reply.Status != pop3.StatusErr || code != "" && code != "AUTH" {
+		return line
+	}
+	switch ev.Verb {
+	case "USER":
+		line = []byte("+OK")
+	case "PASS", "RPOP", "APOP", "AUTH":
+		line = []byte(loginFailed)
+	default:
+		return line
+	}
+	ev.Detail = "hidden"
+	return line
 }

@@ -20,18 +20,15 @@ type authDialogue struct {
 // auth relays AUTH with a mechanism (RFC 5034 section 4): challenges and responses line by line, until the
 // final status. No line of it is ever recorded, only the mechanism, the name and the outcome.
 func (s *session) auth(c pop3.Command) error {
-	mechanism, initial := c.Mechanism()
+	mechanism, _ := c.Mechanism()
 	if !pop3.Relayable(mechanism) {
 		return s.refuse(c, "-ERR this mechanism does not work through a proxy")
 	}
-	d := &authDialogue{ev: s.event(c), sasl: pop3.SASL{Mechanism: mechanism}}
-	if initial != nil {
-		d.take(initial)
-	}
+	d := s.newAuthDialogue(c)
 	line, err := s.ask(c)
 	for turn := 0; err == nil; turn++ {
 		if pop3.ParseReply(line).Status != pop3.StatusContinue {
-			return s.authDone(c, d, line)
+			return s.authDone(d, line)
 		}
 		if turn == maxTurns {
 			err = errTurns
@@ -41,6 +38,16 @@ func (s *session) auth(c pop3.Command) error {
 	}
 	s.login(&d.ev, d.sasl.User, mechanism, false)
 	return s.unanswered(d.ev, err)
+}
+
+// newAuthDialogue begins the record of an AUTH and takes its initial response.
+func (s *session) newAuthDialogue(c pop3.Command) *authDialogue {
+	mechanism, initial := c.Mechanism()
+	d := &authDialogue{ev: s.event(c), sasl: pop3.SASL{Mechanism: mechanism}}
+	if initial != nil {
+		d.take(initial)
+	}
+	return d
 }
 
 func (d *authDialogue) take(line []byte) {
@@ -56,6 +63,10 @@ func (s *session) turn(d *authDialogue, challenge []byte) ([]byte, error) {
 	response, err := s.response()
 	if err != nil {
 		return nil, err
+	}
+	if d.sasl.Mechanism == "DIGEST-MD5" && pop3.SecurityLayer(response) {
+		s.anomaly("security_layer", SideClient)
+		response = []byte{'*'}
 	}
 	if string(response) == "*" {
 		d.ev.Detail = "cancelled"
@@ -126,7 +137,7 @@ func (s *session) awaitResponse() error {
 }
 
 // authDone records the outcome and passes it on.
-func (s *session) authDone(c pop3.Command, d *authDialogue, line []byte) error {
+func (s *session) authDone(d *authDialogue, line []byte) error {
 	reply := pop3.ParseReply(line)
 	if reply.Status != pop3.StatusOK && reply.Status != pop3.StatusErr {
 		return s.unframed(d.ev)
@@ -134,7 +145,12 @@ func (s *session) authDone(c pop3.Command, d *authDialogue, line []byte) error {
 	d.ev.Duration = time.Since(d.ev.Time)
 	note(&d.ev, reply, d.secrets...)
 	s.login(&d.ev, d.sasl.User, d.sasl.Mechanism, reply.Status == pop3.StatusOK)
-	if err := s.reply(d.ev, line); err != nil {
+	line = s.spoken(&d.ev, reply, line)
+	s.client.due = s.record(d.ev)
+	if err := s.admitted(); err != nil {
+		return err
+	}
+	if err := s.say(line); err != nil {
 		return err
 	}
 	return s.replied()

@@ -29,7 +29,7 @@ import (
 //	greet       the backend's greeting is passed on;  login: alice logs in with USER and PASS; with their records
 //
 // Text may hold Go escapes (\r, \n, \x00) and {n*text} for text n times. A line "mode pop3" starts the session
-// on the STLS listener; else it is POP3S. "backend down" makes the dial fail.
+// on the STLS listener; else it is POP3S. "backend down" makes the dial fail. "rules ..." sets Server.Rules.
 func TestDialogues(t *testing.T) {
 	files, err := filepath.Glob("testdata/dialogues/*.txt")
 	if err != nil || len(files) == 0 {
@@ -70,7 +70,7 @@ type dialogue struct {
 	log      *memoryLog
 	client   *peer
 	backend  *peer
-	rows     bool     // the dialogue speaks of records
+	rows     bool // the dialogue speaks of records
 	wantRows []string
 }
 
@@ -88,6 +88,7 @@ func newDialogue(t *testing.T, text string) *dialogue {
 			return dialled, nil
 		},
 	}
+	d.server.Rules = rulesOf(t, text)
 	mode := ModeTLS
 	if strings.Contains(text, "\nmode pop3\n") {
 		mode = ModeSTLS
@@ -102,9 +103,31 @@ func newDialogue(t *testing.T, text string) *dialogue {
 	return d
 }
 
+func rulesOf(t *testing.T, text string) (r Rules) {
+	_, line, _ := strings.Cut(text, "\nrules ")
+	line, _, _ = strings.Cut(line, "\n")
+	for word := range strings.FieldsSeq(line) {
+		name, value, _ := strings.Cut(word, "=")
+		switch name {
+		case "translate":
+			r.Translate = Translation(value)
+		case "refuse-unknown":
+			r.RefuseUnknown = true
+		case "multiline":
+			r.Multiline = append(r.Multiline, value)
+		case "hide-login-errors":
+			r.HideLoginErrors = true
+		default:
+			t.Fatalf("no such rule: %s", word)
+		}
+	}
+	return r
+}
+
 func (d *dialogue) step(line string) bool {
 	switch {
-	case line == "" || strings.HasPrefix(line, "#") || strings.HasPrefix(line, "mode ") || line == "backend down":
+	case line == "" || strings.HasPrefix(line, "#") || line == "backend down",
+		strings.HasPrefix(line, "mode "), strings.HasPrefix(line, "rules "):
 		return true
 	case line == "greet" || line == "login":
 		return d.routine(line)

@@ -34,6 +34,8 @@ var (
 	errLineLong = &ending{side: SideClient, reason: "line_too_long", farewell: "-ERR line too long"}
 	errSTLS     = &ending{side: SideClient, reason: "stls_injection", farewell: "-ERR nothing may follow STLS before TLS is up"}
 	errCrowded  = &ending{side: SideProxy, reason: "too_many_connections", farewell: "-ERR [SYS/TEMP] too many connections from your address, try again later"}
+	errFull     = &ending{side: SideProxy, reason: "too_many_sessions", farewell: "-ERR [SYS/TEMP] too many connections, try again later"}
+	errUserFull = &ending{side: SideProxy, reason: "too_many_of_user", farewell: "-ERR [SYS/TEMP] too many sessions of this user, try again later"}
 	errLoop     = &ending{side: SideProxy, reason: "loop", farewell: "-ERR [SYS/PERM] the mail server of this proxy is the proxy itself"}
 	errFraming  = &ending{side: SideBackend, reason: "framing_uncertain", farewell: "-ERR [SYS/TEMP] the mail server broke the protocol"}
 	errLogout   = &ending{side: SideBackend, reason: "autologout"}

@@ -32,6 +32,7 @@ const (
 type Limits struct {
 	Sessions   int           // sessions at once; default 10,000
 	PerAddress int           // sessions at once from one IPv4 address or IPv6 /64; default 100
+	PerUser    int           // logged-in sessions at once of one user; default 50
 	Handshake  time.Duration // the whole TLS handshake; default 10 s
 	Login      time.Duration // from the greeting to a successful login; default 60 s
 	Idle       time.Duration // silence of a client after login; default 11 min, RFC 1939 asks for at least 10
@@ -45,6 +46,7 @@ func (l Limits) withDefaults() Limits {
 	return Limits{
 		Sessions:   cmp.Or(l.Sessions, 10_000),
 		PerAddress: cmp.Or(l.PerAddress, 100),
+		PerUser:    cmp.Or(l.PerUser, 50),
 		Handshake:  cmp.Or(l.Handshake, 10*time.Second),
 		Login:      cmp.Or(l.Login, time.Minute),
 		Idle:       cmp.Or(l.Idle, 11*time.Minute),
@@ -53,6 +55,28 @@ func (l Limits) withDefaults() Limits {
 		Write:      cmp.Or(l.Write, time.Minute),
 	}
 }
+
+// Rules are where a site departs from the defaults. The zero Rules relay everything as it is.
+type Rules struct {
+	// Translate makes the proxy offer AUTH PLAIN and LOGIN itself, in front of a backend that has neither.
+	Translate Translation
+	// RefuseUnknown refuses verbs that no RFC and no known server has, instead of passing them on.
+	RefuseUnknown bool
+	// Multiline are a site's own verbs whose +OK is followed by a body; they are not unknown.
+	Multiline []string
+	// HideLoginErrors gives the client the same words for every login that failed, since the backend's may tell
+	// which users exist. The record has the backend's.
+	HideLoginErrors bool
+}
+
+// Translation says what AUTH PLAIN and LOGIN become on the way to the backend.
+type Translation string
+
+const (
+	TranslateNone Translation = "off"  // they are relayed; so is ""
+	TranslateUser Translation = "user" // USER and PASS
+	TranslateAPOP Translation = "apop" // APOP: the password never crosses the wire behind
+)
 
 // Stats are gauges and counters since the Server began, for metrics and health.
 type Stats struct {

@@ -9,9 +9,14 @@ import (
 
 // ask sends c to the backend and returns the status line of its reply, which is good until the next read.
 func (s *session) ask(c pop3.Command) ([]byte, error) {
-	s.scratch = c.AppendTo(s.scratch[:0])
-	err := s.backend.send(s.scratch)
-	clear(s.scratch)
+	return s.askLine(c.AppendTo(s.scratch[:0]))
+}
+
+// askLine sends a whole line, built in the scratch buffer, and returns the status line that answers it.
+func (s *session) askLine(line []byte) ([]byte, error) {
+	err := s.backend.send(line)
+	clear(line)
+	s.scratch = line[:0]
 	if err != nil {
 		return nil, backendEnd(err)
 	}
@@ -52,7 +57,7 @@ func (s *session) relay(c pop3.Command) error {
 	switch {
 	case reply.Status != pop3.StatusOK && reply.Status != pop3.StatusErr:
 		return s.unframed(ev)
-	case reply.Status == pop3.StatusOK && c.Multiline():
+	case reply.Status == pop3.StatusOK && (c.Multiline() || s.siteVerb(c)):
 		err = s.relayBody(c, ev, reply, line)
 	default:
 		err = s.relayStatus(c, ev, reply, line)
@@ -60,7 +65,7 @@ func (s *session) relay(c pop3.Command) error {
 	if err != nil {
 		return err
 	}
-	if c.Verb == "" {
+	if c.Verb == "" && !s.siteVerb(c) {
 		s.listenFor(strayWait)
 	}
 	return s.replied()
@@ -71,9 +76,13 @@ func (s *session) relayStatus(c pop3.Command, ev Event, reply pop3.Reply, line [
 	ev.Duration = time.Since(ev.Time)
 	note(&ev, reply, c.Secrets(s.loggedIn)...)
 	more := s.learn(c, reply, &ev)
+	line = s.spoken(&ev, reply, line)
 	s.client.due = s.record(ev)
 	for _, e := range more {
 		s.client.due = s.record(e)
+	}
+	if err := s.admitted(); err != nil {
+		return err
 	}
 	return s.say(line)
 }
@@ -144,6 +153,9 @@ func (s *session) body(sink func([]byte) error) (*pop3.Body, error) {
 
 // partial records a reply that was cut: what the client was sent of it is no whole reply.
 func (s *session) partial(ev Event, body *pop3.Body, err error) error {
+	if endOf(err).side == SideBackend {
+		s.anomaly("unterminated", SideBackend)
+	}
 	ev.Duration = time.Since(ev.Time)
 	ev.Partial = true
 	ev.Octets, ev.Lines = body.Octets, body.Lines

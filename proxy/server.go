@@ -25,6 +25,8 @@ type Server struct {
 	Limits   Limits       // zero fields take their defaults
 	Logger   *slog.Logger // nil discards
 
+	Rules Rules // where a site departs from the defaults
+
 	// Dial connects to the backend; nil dials TCP. The Server closes what it returns.
 	Dial func(ctx context.Context, address string) (net.Conn, error)
 
@@ -40,6 +42,7 @@ type Server struct {
 	listeners map[net.Listener]struct{}
 	sessions  map[*session]struct{}
 	addresses map[netip.Prefix]int // sessions by client address, IPv6 by /64
+	users     map[string]int       // sessions by logged-in user
 	peers     map[link]struct{}    // of the sessions
 	ours      map[link]struct{}    // our backend connections
 }
@@ -63,6 +66,7 @@ func (s *Server) init() {
 		s.listeners = make(map[net.Listener]struct{})
 		s.sessions = make(map[*session]struct{})
 		s.addresses = make(map[netip.Prefix]int)
+		s.users = make(map[string]int)
 		s.peers = make(map[link]struct{})
 		s.ours = make(map[link]struct{})
 	})
@@ -123,42 +127,60 @@ func (s *Server) removeListener(l net.Listener) {
 	delete(s.listeners, l)
 }
 
-// accept starts a session on conn, or closes it when there are too many.
+// spare is how many sessions over the limit are let in to be told so, in TLS where the listener speaks it; what
+// comes when these are taken too is closed without a word.
+const spare = 64
+
+// accept starts a session on conn, or closes it when there are far too many.
 func (s *Server) accept(conn net.Conn, mode Mode, name string) {
 	s.counts.accepted.Add(1)
 	ss := newSession(s, conn, mode, name)
-	if !s.admit(ss) {
-		if s.closing.Load() {
-			conn.Close()
-			return
-		}
-		s.counts.refused.Add(1)
-		s.probes.add(ss.peer, name, "too_many_sessions")
-		conn.SetWriteDeadline(time.Now().Add(time.Second))
-		if mode == ModeSTLS {
-			conn.Write([]byte("-ERR [SYS/TEMP] too many connections, try again later\r\n"))
-		}
-		conn.Close()
+	if s.admit(ss) {
+		go ss.run()
 		return
 	}
-	go ss.run()
+	if !s.closing.Load() {
+		s.counts.refused.Add(1)
+		s.probes.add(ss.peer, name, errFull.reason)
+	}
+	conn.Close()
 }
 
-// admit counts ss in. A session that is one too many for its address is let in to be told so.
+// admit counts ss in. A session that is one too many is let in to be told so.
 func (s *Server) admit(ss *session) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.closing.Load() || len(s.sessions) >= s.limits.Sessions {
+	if s.closing.Load() || len(s.sessions) >= s.limits.Sessions+spare {
 		return false
+	}
+	if len(s.sessions) >= s.limits.Sessions {
+		ss.refusal = errFull
 	}
 	s.running.Add(1)
 	s.sessions[ss] = struct{}{}
 	s.counts.sessions.Add(1)
 	if ss.peer.IsValid() {
 		s.peers[ss.link] = struct{}{}
-		s.addresses[ss.prefix]++
-		ss.crowded = s.addresses[ss.prefix] > s.limits.PerAddress
+		if s.addresses[ss.prefix]++; s.addresses[ss.prefix] > s.limits.PerAddress {
+			ss.refusal = errCrowded
+		}
 	}
+	return true
+}
+
+// enter counts ss in as a session of user, whose login the backend accepted, unless there are too many. Only
+// logins that succeeded count, so that nobody can lock the real user out.
+func (s *Server) enter(ss *session, user string) bool {
+	if user == "" {
+		return true
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.users[user] >= s.limits.PerUser {
+		return false
+	}
+	s.users[user]++
+	ss.owner = user
 	return true
 }
 
@@ -168,6 +190,11 @@ func (s *Server) leave(ss *session) {
 	defer s.mu.Unlock()
 	delete(s.sessions, ss)
 	s.counts.sessions.Add(-1)
+	if ss.owner != "" {
+		if s.users[ss.owner]--; s.users[ss.owner] == 0 {
+			delete(s.users, ss.owner)
+		}
+	}
 	if ss.peer.IsValid() {
 		delete(s.peers, ss.link)
 		if s.addresses[ss.prefix]--; s.addresses[ss.prefix] == 0 {

@@ -474,3 +474,32 @@ func TestSessionIDs(t *testing.T) {
 		}
 	}
 }
+
+func TestLimitInTotalSpeaksTLS(t *testing.T) {
+	w := newWorld(t, func(s *Server) { s.Limits.Sessions = 1 })
+	w.dial()
+	conn, err := tls.Dial("tcp", w.pop3s, &tls.Config{InsecureSkipVerify: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	second := &talker{t: t, conn: conn, r: bufio.NewReader(conn)}
+	second.want(errFull.farewell + "\r\n")
+	second.wantEnd()
+}
+
+func TestLimitPerUser(t *testing.T) {
+	w := newWorld(t, func(s *Server) { s.Limits.PerUser = 1 })
+	first := w.login()
+	second := w.dial()
+	second.ask("USER alice", "+OK\r\n")
+	second.ask("PASS wonderland", errUserFull.farewell+"\r\n")
+	second.wantEnd()
+	w.rowsWith(`-ERR [SYS/TEMP] local user="alice" mech=USER login=failed too_many_of_user`, 1)
+	first.ask("QUIT", "+OK\r\n")
+	first.wantEnd()
+	for w.server.Stats().Sessions > 0 {
+		time.Sleep(time.Millisecond)
+	}
+	w.login().ask("STAT", "+OK\r\n")
+}

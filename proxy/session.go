@@ -21,21 +21,24 @@ type session struct {
 	link     link
 	prefix   netip.Prefix // peer, as it is counted
 	began    time.Time
-	crowded  bool // one too many for its address
+	refusal  *ending // why it was let in only to be told no
 
 	// Owned by the session's goroutine.
-	client   *client
-	backend  *backend // nil until dialled
-	connect  Event    // recorded with the first other event: a silent probe is only counted
-	told     bool     // connect is recorded
-	inTLS    bool
-	loggedIn bool
-	loginBy  time.Time // when a login must have succeeded
-	idleBy   time.Time // when, after login, the next command must have come
-	user     string    // of the last USER command
-	maildrop maildrop
-	line     []byte // the command being answered: the read buffer may move under it
-	scratch  []byte // its canonical form on its way to the backend
+	client    *client
+	backend   *backend // nil until dialled
+	connect   Event    // recorded with the first other event: a silent probe is only counted
+	told      bool     // connect is recorded
+	inTLS     bool
+	loggedIn  bool
+	loginBy   time.Time // when a login must have succeeded
+	idleBy    time.Time // when, after login, the next command must have come
+	user      string    // of the last USER command
+	owner     string    // of the maildrop, as counted against the limit per user; "" before login
+	overfull  bool      // logged in, as one too many of its user
+	maildrop  maildrop
+	timestamp []byte // of the greeting, kept to compute APOP
+	line      []byte // the command being answered: the read buffer may move under it
+	scratch   []byte // its canonical form on its way to the backend
 }
 
 func newSession(s *Server, conn net.Conn, mode Mode, listener string) *session {
@@ -84,8 +87,8 @@ func (s *session) serve() error {
 // open dials the backend and passes its greeting on.
 func (s *session) open() error {
 	s.loginBy = time.Now().Add(s.server.limits.Login)
-	if s.crowded {
-		return errCrowded
+	if s.refusal != nil {
+		return s.refusal
 	}
 	if err := s.server.Recorder.Ready(); err != nil {
 		return clientEnd(err)
@@ -135,6 +138,9 @@ func (s *session) greet(line []byte) error {
 	reply := pop3.ParseReply(line)
 	s.connect.Status = reply.Status.String()
 	s.connect.Text = pop3.Text(reply.Text)
+	if s.server.Rules.Translate == TranslateAPOP {
+		s.timestamp = pop3.APOPTimestamp(line)
+	}
 	if reply.Status != pop3.StatusOK && reply.Status != pop3.StatusErr {
 		s.anomaly("framing_uncertain", SideBackend)
 		return errFraming
@@ -338,7 +344,7 @@ func (s *session) sayFarewell(e *ending) {
 
 // recordEnd records the session's end, or counts it when it never said anything worth a session.
 func (s *session) recordEnd(e *ending) {
-	if !s.told && (e.side == SideClient || e == errCrowded || e == errShutdown) {
+	if !s.told && (e.side == SideClient || e == s.refusal || e == errShutdown) {
 		s.countProbe(e)
 		return
 	}
@@ -353,7 +359,7 @@ func (s *session) countProbe(e *ending) {
 	switch {
 	case s.client.tls != nil && s.client.tls.ConnectionState().NegotiatedProtocol == acmeProtocol:
 		return // a certificate authority at work
-	case e == errCrowded:
+	case e == s.refusal:
 		s.server.counts.refused.Add(1)
 	case e == errShutdown:
 		return

@@ -119,6 +119,17 @@ func digestUser(data []byte) []byte {
 	return nil
 }
 
+// SecurityLayer reports whether a DIGEST-MD5 response asks for integrity or confidentiality (RFC 2831 section 2.1.2):
+// what follows would then be wrapped, and a proxy could not read it.
+func SecurityLayer(line []byte) bool {
+	data, ok := decode64(line)
+	if !ok {
+		return false
+	}
+	data = bytes.ReplaceAll(bytes.ToLower(data), []byte(`"`), nil)
+	return bytes.Contains(data, []byte("qop=auth-int")) || bytes.Contains(data, []byte("qop=auth-conf"))
+}
+
 // scramUser is n= of the client-first message (RFC 5802 section 5.1).
 func scramUser(data []byte) []byte {
 	_, rest, found := cutTwo(data, ',')
