@@ -91,7 +91,8 @@ func (d *daemon) open(ctx context.Context, h hint) (err error) {
 		}
 		return fmt.Errorf("open certificates: %w", err)
 	}
-	d.relay = &proxy.Server{Backend: c.Backend, Recorder: d.audit, TLS: d.certs.TLSConfig(), Limits: limits(c), Logger: d.log}
+	d.relay = &proxy.Server{Backend: c.Backend, Recorder: d.audit, TLS: d.certs.TLSConfig(), Limits: limits(c),
+		Rules: rules(c), Logger: d.log}
 	if d.dashboard != nil {
 		d.openPages(h)
 	}
@@ -133,8 +134,14 @@ func orNone(port int) int {
 }
 
 func limits(c *config.Config) proxy.Limits {
-	return proxy.Limits{Sessions: c.MaxSessions, PerAddress: c.MaxSessionsPerAddress, Handshake: c.TimeoutHandshake,
-		Login: c.TimeoutLogin, Idle: c.TimeoutIdle, Dial: c.TimeoutDial, Reply: c.TimeoutReply, Write: c.TimeoutWrite}
+	return proxy.Limits{Sessions: c.MaxSessions, PerAddress: c.MaxSessionsPerAddress, PerUser: c.MaxSessionsPerUser,
+		Handshake: c.TimeoutHandshake, Login: c.TimeoutLogin, Idle: c.TimeoutIdle, Dial: c.TimeoutDial,
+		Reply: c.TimeoutReply, Write: c.TimeoutWrite}
+}
+
+func rules(c *config.Config) proxy.Rules {
+	return proxy.Rules{Translate: proxy.Translation(c.AuthTranslate), RefuseUnknown: c.UnknownVerbs == "refuse",
+		Multiline: c.MultilineVerbs, HideLoginErrors: c.LoginErrors == "hide"}
 }
 
 func (d *daemon) openPages(h hint) {

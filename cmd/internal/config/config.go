@@ -22,6 +22,11 @@ type Config struct {
 	ListenPOP3  []string // addresses with STLS
 	Backend     string   // host:port
 
+	AuthTranslate  string
+	UnknownVerbs   string
+	MultilineVerbs []string
+	LoginErrors    string
+
 	TLSCert       string
 	TLSKey        string
 	TLSLocal      bool
@@ -43,6 +48,7 @@ type Config struct {
 
 	MaxSessions           int
 	MaxSessionsPerAddress int
+	MaxSessionsPerUser    int
 	TimeoutHandshake      time.Duration
 	TimeoutLogin          time.Duration
 	TimeoutIdle           time.Duration

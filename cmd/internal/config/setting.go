@@ -197,3 +197,13 @@ func dialAddress(text string) string {
 	}
 	return ""
 }
+
+// verb says what is wrong with the name of a POP3 command.
+func verb(text string) string {
+	for _, c := range text {
+		if c <= ' ' || c > '~' {
+			return fmt.Sprintf("%.80q is not the name of a command", text)
+		}
+	}
+	return ""
+}

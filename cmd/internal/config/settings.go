@@ -23,6 +23,19 @@ var Settings = []Setting{
 		Usage: "the POP3 server behind, spoken to in clear text (required)",
 		field: func(c *Config) any { return &c.Backend }},
 
+	{Name: "auth-translate", Group: groupRelay, Value: "HOW", Default: "off", Choices: []string{"off", "user", "apop"},
+		Usage: "answer AUTH PLAIN and LOGIN for a backend that has neither, and log in there by USER/PASS or by APOP",
+		field: func(c *Config) any { return &c.AuthTranslate }},
+	{Name: "unknown-verbs", Group: groupRelay, Value: "HOW", Default: "relay", Choices: []string{"relay", "refuse"},
+		Usage: "commands that no RFC and no known server has: relay them alone, or refuse them",
+		field: func(c *Config) any { return &c.UnknownVerbs }},
+	{Name: "multiline-verb", Group: groupRelay, Value: "VERB", check: verb,
+		Usage: "a command of your server's own whose +OK is followed by lines up to a dot (repeatable)",
+		field: func(c *Config) any { return &c.MultilineVerbs }},
+	{Name: "login-errors", Group: groupRelay, Value: "HOW", Default: "relay", Choices: []string{"relay", "hide"},
+		Usage: "relay the backend's words for a failed login, or hide them, as they may tell which users exist",
+		field: func(c *Config) any { return &c.LoginErrors }},
+
 	{Name: "tls-cert", Group: groupTLS, Value: "PATH",
 		Usage: "certificate chain in PEM, read again when it changes",
 		field: func(c *Config) any { return &c.TLSCert }},
@@ -81,6 +94,9 @@ var Settings = []Setting{
 	{Name: "max-sessions-per-address", Group: groupLimit, Value: "N", Default: "100", Min: 1,
 		Usage: "sessions at once from one IPv4 address or IPv6 /64",
 		field: func(c *Config) any { return &c.MaxSessionsPerAddress }},
+	{Name: "max-sessions-per-user", Group: groupLimit, Value: "N", Default: "50", Min: 1,
+		Usage: "logged-in sessions at once of one user",
+		field: func(c *Config) any { return &c.MaxSessionsPerUser }},
 	{Name: "timeout-handshake", Group: groupLimit, Value: "TIME", Default: "10s", Min: leastWait,
 		Usage: "for the whole TLS handshake",
 		field: func(c *Config) any { return &c.TimeoutHandshake }},
@@ -107,6 +123,7 @@ const leastWait = int64(100 * time.Millisecond)
 // examples stand in remedies and the sample file where there is no default.
 var examples = map[string]string{
 	"backend":        "mail.internal:110",
+	"multiline-verb": "ARCHIVE",
 	"tls-cert":       "/etc/postern/cert.pem",
 	"tls-key":        "/etc/postern/key.pem",
 	"acme-domain":    "pop.example.org",
