@@ -13,6 +13,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math/rand/v2"
 	"net"
 	"os"
 	"os/exec"
@@ -210,15 +211,26 @@ func greet(addr string) error {
 	return err
 }
 
-// freePort returns a loopback port that nobody listens on.
+// freePort returns a port of 127.0.0.1 that nobody listens on, and that no other test takes while t runs: a listener
+// on the same port of another loopback address says so. It lies below the ports the kernel gives away.
 func freePort(t testing.TB) int {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
+	const first, count, tries = 20_000, 10_000, 100
+	for range tries {
+		port := first + rand.IntN(count)
+		claim, err := net.Listen("tcp", net.JoinHostPort("127.77.77.77", strconv.Itoa(port)))
+		if err != nil {
+			continue
+		}
+		if l, err := net.Listen("tcp", loopback(port)); err == nil {
+			l.Close()
+			t.Cleanup(func() { claim.Close() })
+			return port
+		}
+		claim.Close()
 	}
-	defer l.Close()
-	return l.Addr().(*net.TCPAddr).Port
+	t.Fatalf("no free port in %d tries", tries)
+	return 0
 }
 
 // tail keeps the end of a log, where the reason is.
