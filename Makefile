@@ -1,0 +1,20 @@
+# Postern. `make` builds it, `make demo` shows it, `make test` proves it.
+
+.PHONY: build demo test check
+
+build:
+	go build -trimpath -o postern ./cmd/postern
+
+demo: build
+	./postern demo
+
+# Everything: format, vet, staticcheck, the embedded pages against their sources, all tests under the race detector.
+# What a test needs and is not installed fails it and is named; .ci/run installs it on Debian.
+test: check
+	go test -race -shuffle=on -timeout 9m ./...
+
+check:
+	@out=$$(gofmt -l cmd proxy tlsup audit web) && test -z "$$out" || { echo "gofmt -w $$out"; exit 1; }
+	go vet ./...
+	$$(go -C .ci/tools tool -n staticcheck) ./...
+	.ci/ui check
