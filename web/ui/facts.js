@@ -23,7 +23,7 @@ export function Facts({ session: s }) {
     ${list('Mail', [
       ['Commands', count(s.commands)], ['Opened', count(s.opened)], ['Read whole', count(s.retrieved)], ['Deleted', count(s.deleted), s.deleted > 0 && 'drop'],
       ['Kept after all', s.rolled_back > 0 && plural(s.rolled_back, 'delete')], ['Fate unknown', s.unknown > 0 && plural(s.unknown, 'delete'), 'bad'],
-      ['Sent', octets(s.state === 'ended' ? s.sent ?? 0 : s.octets)], ['Received', s.state === 'ended' && octets(s.received ?? 0)], ['Anomalies', s.anomalies || '', 'warn'],
+      ['Sent', octets(s.octets)], ['Received', s.state === 'ended' && octets(s.received ?? 0)], ['Anomalies', s.anomalies || '', 'warn'],
     ])}
     ${s.partial && html`<p class="warn">Some records of this session were lost while the log could not be written.</p>`}
   </aside>`;

@@ -20,6 +20,13 @@ export function date(ms, utc) {
     : `${d.getFullYear()}-${two(d.getMonth() + 1)}-${two(d.getDate())}`;
 }
 
+// moment writes the time of day of ms, and before it the month and day when that is not the day of now.
+export function moment(ms, now, utc, fraction = true) {
+  const day = date(ms, utc);
+  if (day === date(now, utc)) return clock(ms, utc, fraction);
+  return `${day.slice(5)} ${clock(ms, utc, false)}`;
+}
+
 // zoneName names the zone that clock writes: "UTC", or what the browser calls its own, e.g. "CET".
 export function zoneName(utc) {
   if (utc) return 'UTC';

@@ -1,7 +1,7 @@
 // The Live page: sessions now, and beside them the stream of records.
 
 import { html } from './html.js';
-import { age, clock, count, octets, span, took, wire, zoneName } from './format.js';
+import { age, count, moment, octets, span, took, wire, zoneName } from './format.js';
 import { Charts } from './charts.js';
 import { FirstSession } from './empty.js';
 import { openSession } from './route.js';
@@ -49,8 +49,10 @@ function Sessions({ among }) {
 const columns = (names) => names.map(([name, cls]) => html`<span role="columnheader" class=${cls}>${name}</span>`);
 const sessionHead = columns([['User, address', 'who'], ['State, TLS', 'state'], ['Cmds', 'n'], ['Octets', 'octets'], ['Age', 'age']]);
 
+const orderly = ['quit', 'eof'];
+
 function stateOf(s) {
-  if (s.state === 'ended') return ['ended', spoken(s.end_reason) || 'ended'];
+  if (s.state === 'ended') return [orderly.includes(s.end_reason) ? 'ended' : 'ended is-broken', spoken(s.end_reason) || 'ended'];
   if (s.doing) return [s.doing, s.doing];
   if (s.state === 'authorized') return ['open', 'logged in'];
   return s.login === 'failed' ? ['failed', 'login failed'] : ['connected', 'connected'];
@@ -90,7 +92,7 @@ function recordRow(r) {
   return {
     class: `record ${r.kind} tone-${tone(r)}`,
     cells: html`
-      <span role="gridcell" class="at">${clock(r.at, utc(), !narrow.value)}</span>
+      <span role="gridcell" class="at">${moment(r.at, now.value, utc(), !narrow.value)}</span>
       <span role="gridcell" class="who" title=${r.address}>${r.user ? wire(r.user) : html`<em>${wire(r.address)}</em>`}</span>
       ${r.kind === 'command' ? command(r) : other(r)}`,
   };
@@ -98,8 +100,8 @@ function recordRow(r) {
 
 function command(r) {
   return html`
-    <span role="gridcell" class="event"><b class="verb">${redact(r.verb)}</b> ${redact(r.arg)}</span>
-    <span role="gridcell" class="reply"><${Status} r=${r} /> ${r.code && html`<b class="code">${wire(r.code)}</b> `}${redact(r.text)}</span>
+    <span role="gridcell" class="event" title=${wire(r.arg)}><b class="verb">${redact(r.verb)}</b> ${redact(r.arg)}</span>
+    <span role="gridcell" class="reply" title=${wire(r.text)}><${Status} r=${r} /> ${r.code && html`<b class="code">${wire(r.code)}</b> `}${redact(r.text)}</span>
     <span role="gridcell" class="octets">${r.octets > 0 && octets(r.octets)}</span>
     <span role="gridcell" class="took">${took(r.ms)}</span>`;
 }

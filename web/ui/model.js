@@ -39,7 +39,7 @@ export class Model {
     this.day = f.day;
     this.liveCount = f.live_count;
     this.live = new Map((f.live ?? []).map((s) => [s.id, sessionOf(s)]));
-    this.ended = (f.recent ?? []).filter((s) => !this.live.has(s.id)).map(sessionOf);
+    this.ended = (f.recent ?? []).filter((s) => !this.live.has(s.id)).map(sessionOf).sort((a, b) => b.finished - a.finished);
     return continues;
   }
 
@@ -158,7 +158,7 @@ export function sessionOf(raw) {
     started: Date.parse(raw.start),
     finished: raw.end ? Date.parse(raw.end) : 0,
     address: host(raw.peer),
-    octets: Math.max(raw.octets ?? 0, raw.sent ?? 0),
+    octets: raw.sent || raw.octets || 0, // what was sent is known at the end
     doing: '',
   };
 }
@@ -195,7 +195,7 @@ export function advance(s, r) {
       break;
     case 'end':
       Object.assign(s, { state: 'ended', doing: '', finished: r.at, end_side: r.side, end_reason: r.detail });
-      s.octets = Math.max(s.octets, r.sent ?? 0);
+      s.octets = r.sent || s.octets;
       s.received = r.received ?? 0;
       s.sent = r.sent ?? 0;
   }
