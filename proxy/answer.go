@@ -250,8 +250,8 @@ func (s *session) learn(c pop3.Command, reply pop3.Reply, ev *Event) []Event {
 		s.maildrop.uids.add(reply.Text)
 		ev.UID = s.maildrop.uids.of(ev.Message)
 	case "DELE":
-		if ev.Message > 0 {
-			s.maildrop.mark(ev.Message)
+		if n := c.Message(); n > 0 {
+			s.maildrop.mark(n)
 		}
 	case "RSET":
 		return s.maildrop.settleDeletes(DeleteRolledBack)

@@ -231,13 +231,16 @@ func (s *session) reply(ev Event, line []byte) error {
 
 // event begins the record of c.
 func (s *session) event(c pop3.Command) Event {
-	ev := Event{Kind: KindCommand, Time: time.Now(), Message: c.Message()}
+	ev := Event{Kind: KindCommand, Time: time.Now()}
 	if len(c.Name) == 0 {
 		ev.Verb = Redacted
 		return ev
 	}
 	ev.Verb, ev.Arg = c.Record(s.loggedIn)
-	ev.UID = s.maildrop.uids.of(ev.Message)
+	if s.loggedIn {
+		ev.Message = c.Message()
+		ev.UID = s.maildrop.uids.of(ev.Message)
+	}
 	return ev
 }
 
