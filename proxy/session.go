@@ -1,8 +1,6 @@
 package proxy
 
 import (
-	"bytes"
-	"crypto/tls"
 	"errors"
 	"net"
 	"net/netip"
@@ -269,117 +267,8 @@ func (s *session) anomaly(name, side string) {
 	s.client.due = s.record(Event{Kind: KindAnomaly, Detail: name, Side: side})
 }
 
-// handshake puts TLS on the client's leg. It runs in a goroutine of its own, for a handshake grows the stack
-// several times over and the session is to stay small.
-func (s *session) handshake() error {
-	c := s.client
-	c.socket.SetDeadline(time.Now().Add(s.server.limits.Handshake))
-	if s.server.closing.Load() {
-		s.wake()
-	}
-	conn := tls.Server(c.socket, s.server.TLS)
-	failed := make(chan error, 1)
-	go func() { failed <- conn.Handshake() }()
-	if err := <-failed; err != nil {
-		s.server.counts.handshake.Add(1)
-		return &ending{side: SideClient, reason: "handshake_failed", err: err}
-	}
-	c.socket.SetDeadline(time.Time{}) // each read and write sets its own
-	c.conn, c.tls, s.inTLS = conn, conn, true
-	return nil
-}
-
-func (s *session) tlsFacts() *TLS {
-	cs := s.client.tls.ConnectionState()
-	return &TLS{
-		Version: tls.VersionName(cs.Version), Cipher: tls.CipherSuiteName(cs.CipherSuite),
-		Group: cs.CurveID.String(), SNI: pop3.Text([]byte(cs.ServerName)), ALPN: cs.NegotiatedProtocol,
-		Resumed: cs.DidResume,
-	}
-}
-
 // wake makes the session look at whether the server is closing. Safe from any goroutine.
 func (s *session) wake() { s.client.socket.Conn.SetReadDeadline(past) }
 
 // cut ends the client's connection from outside; the session does the rest. Safe from any goroutine.
 func (s *session) cut() { s.client.socket.Conn.Close() }
-
-// finish settles what is open, records the end and closes both legs. The backend goes first, for the client
-// may linger.
-func (s *session) finish(err error) {
-	e := endOf(err)
-	s.server.log.Debug("session ended", "session", s.id, "client", s.peer, "side", e.side, "reason", e.reason,
-		"error", e.err)
-	if s.backend != nil {
-		s.server.removeOurs(s.backend.link)
-		s.backend.close()
-	}
-	for _, ev := range s.maildrop.settleDeletes(DeleteRolledBack) {
-		s.record(ev)
-	}
-	s.sayFarewell(e)
-	s.recordEnd(e)
-	s.client.close(s.client.err == nil)
-}
-
-func endOf(err error) *ending {
-	var e *ending
-	if errors.As(err, &e) {
-		return e
-	}
-	return &ending{side: SideProxy, reason: "internal", err: err}
-}
-
-// sayFarewell sends what is queued and, when the client is owed a word, the last line. When the log is what
-// failed, what was queued must not go; that one refusal goes without a record.
-func (s *session) sayFarewell(e *ending) {
-	c := s.client
-	if e.farewell != "" && e.farewell != unrecorded && !c.inReply {
-		c.queueLine([]byte(e.farewell))
-	}
-	if err := c.flush(); e.farewell == unrecorded || errors.Is(err, ErrNotRecorded) {
-		c.drop()
-		if !c.exposed {
-			c.write([]byte(unrecorded + "\r\n"))
-		}
-	}
-}
-
-// recordEnd records the session's end, or counts it when it never said anything worth a session.
-func (s *session) recordEnd(e *ending) {
-	if !s.told && (e.side == SideClient || e == s.refusal || e == errShutdown) {
-		s.countProbe(e)
-		return
-	}
-	s.record(Event{
-		Kind: KindEnd, Side: e.side, Detail: e.reason, Text: causeOf(e), Duration: time.Since(s.began),
-		Received: s.client.received, Sent: s.client.sent,
-	})
-}
-
-func (s *session) countProbe(e *ending) {
-	reason := e.reason
-	switch {
-	case s.client.tls != nil && s.client.tls.ConnectionState().NegotiatedProtocol == acmeProtocol:
-		return // a certificate authority at work
-	case e == s.refusal:
-		s.server.counts.refused.Add(1)
-	case e == errShutdown:
-		return
-	case e.reason != "handshake_failed":
-		reason = "silent"
-	}
-	s.server.probes.add(s.peer, s.listener, reason)
-}
-
-// acmeProtocol is negotiated by a certificate authority that validates a name (RFC 8737); tls has answered
-// it when the handshake is done.
-const acmeProtocol = "acme-tls/1"
-
-// causeOf is the operator's part of an end: the error behind it, for ends that are nobody's wish.
-func causeOf(e *ending) string {
-	if e.err == nil || e.side == SideClient {
-		return ""
-	}
-	return pop3.Text(bytes.TrimSpace([]byte(e.err.Error())))
-}
