@@ -118,6 +118,27 @@ func TestMailutils(t *testing.T) {
 	}
 }
 
+// Clients that know only AUTH reach a server that knows only USER, and the log says how they came.
+func TestTranslation(t *testing.T) {
+	t.Parallel()
+	alice := peers.Account{User: "alice@example.test", Password: "e2e translation 3Db7", Mail: peers.Small(3)}
+	backend := peers.Mailutils(t, alice)
+	g := serve(t, backend.Addr, []peers.Account{alice}, "--auth-translate", "user")
+	peers.Named("mpop").Fetch(t, g.target(peers.STLS, alice), len(alice.Mail))
+	for _, mechanism := range []string{"PLAIN", "LOGIN"} {
+		c := peers.MustDial(t, g.target(peers.TLS, alice))
+		reply, secrets, err := c.Auth(mechanism, alice.User, alice.Password)
+		g.secrets.add(secrets...)
+		if err != nil || !peers.OK(reply) || !peers.OK(c.Must(t, "RETR 3")) {
+			t.Errorf("%s: %q, %v", mechanism, reply, err)
+		}
+		c.Must(t, "QUIT")
+		if s := g.sessionOf(t, c); s.User != alice.User || s.Mechanism != mechanism || s.Retrieved != 1 {
+			t.Errorf("recorded as %q by %q, %d retrieved", s.User, s.Mechanism, s.Retrieved)
+		}
+	}
+}
+
 // settle reads until the same comes twice: Mailutils stamps messages in the first sessions.
 func settle(t *testing.T, read func() string) {
 	t.Helper()

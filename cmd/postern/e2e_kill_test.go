@@ -199,43 +199,53 @@ func (l *storyLog) check(t *testing.T, round int, s story) {
 		}
 		return
 	}
-	var commands []audit.Record
-	opened := map[int64]bool{}
-	var intents, committed int64
-	for _, r := range records {
-		switch {
-		case r.Kind == proxy.KindCommand:
-			commands = append(commands, r)
-		case r.Kind == proxy.KindOpened:
-			opened[r.Message] = true
-		case r.Kind == proxy.KindIntent:
-			intents += r.Count
-		case r.Kind == proxy.KindDelete && r.Detail == proxy.DeleteCommitted:
-			committed++
-		}
-	}
-	if len(commands) < len(s.replies) {
-		t.Errorf("round %d: %d commands recorded for %s, which saw %d replies", round, len(commands), s.peer, len(s.replies))
+	k := keptOf(records)
+	if len(k.commands) < len(s.replies) {
+		t.Errorf("round %d: %d commands recorded for %s, which saw %d replies", round, len(k.commands), s.peer, len(s.replies))
 		return
 	}
 	for i, seen := range s.replies {
-		r := commands[i]
+		r := k.commands[i]
 		if r.Verb != seen.verb || r.Status != seen.status || r.Message != seen.message ||
 			(seen.octets > 0 && r.Octets != seen.octets) {
 			t.Errorf("round %d, %s, command %d: recorded %s %d %s, %d octets; seen %+v",
 				round, s.peer, i, r.Verb, r.Message, r.Status, r.Octets, seen)
 		}
-		if seen.octets > 0 && !opened[seen.message] {
+		if seen.octets > 0 && !k.opened[seen.message] {
 			t.Errorf("round %d, %s: message %d was read and is not recorded as opened", round, s.peer, seen.message)
 		}
-		if seen.pending > 0 && seen.status == "+OK" && (intents != seen.pending || committed != seen.pending) {
+		if seen.pending > 0 && seen.status == "+OK" && (k.intended != seen.pending || k.committed != seen.pending) {
 			t.Errorf("round %d, %s: %d deletes committed; recorded %d intended, %d committed",
-				round, s.peer, seen.pending, intents, committed)
+				round, s.peer, seen.pending, k.intended, k.committed)
 		}
 	}
-	if s.partial != 0 && !opened[s.partial] {
+	if s.partial != 0 && !k.opened[s.partial] {
 		t.Errorf("round %d, %s: a part of message %d was read and is not recorded as opened", round, s.peer, s.partial)
 	}
+}
+
+// kept is what the log has of a session.
+type kept struct {
+	commands            []audit.Record
+	opened              map[int64]bool
+	intended, committed int64 // deletes
+}
+
+func keptOf(records []audit.Record) kept {
+	k := kept{opened: map[int64]bool{}}
+	for _, r := range records {
+		switch {
+		case r.Kind == proxy.KindCommand:
+			k.commands = append(k.commands, r)
+		case r.Kind == proxy.KindOpened:
+			k.opened[r.Message] = true
+		case r.Kind == proxy.KindIntent:
+			k.intended += r.Count
+		case r.Kind == proxy.KindDelete && r.Detail == proxy.DeleteCommitted:
+			k.committed++
+		}
+	}
+	return k
 }
 
 // records returns the records of the log's session for s, nil if there is none.
