@@ -27,7 +27,8 @@ func TestMemory(t *testing.T) {
 	held := hold(t, g, accounts[warmSessions:])
 	after := resident(t, p.cmd.Process.Pid)
 	each := (after - before) / heldSessions
-	t.Logf("%d kB with %d sessions, %d kB with %d more: %d octets each", before>>10, warmSessions, after>>10, heldSessions, each)
+	t.Logf("%d kB with %d sessions, %d kB with %d more: %d octets each",
+		before>>10, warmSessions, after>>10, heldSessions, each)
 	if each >= perSession {
 		t.Errorf("%d octets a session, want less than %d", each, perSession)
 	}

@@ -115,7 +115,8 @@ func inTransaction(t *testing.T, g *gate, a peers.Account) {
 	g.secrets.add(secret, token)
 	c := peers.MustDial(t, g.target(peers.TLS, a))
 	c.Login(t, a.User, a.Password)
-	for _, command := range []string{"PASS " + secret, "AUTH PLAIN " + token, "APOP alice " + secret, "RPOP alice " + secret, "QUIT"} {
+	for _, command := range []string{"PASS " + secret, "AUTH PLAIN " + token, "APOP alice " + secret,
+		"RPOP alice " + secret, "QUIT"} {
 		c.Must(t, command)
 	}
 	g.sessionOf(t, c)

@@ -34,7 +34,8 @@ func TestStory(t *testing.T) {
 	id := s.ID.String()
 	told := []string{"alice", "RETR", "1", "4", "QUIT", "+OK"}
 	contains(t, "postern session", g.command(t, "session", id), append(told, "<redacted>", id)...)
-	contains(t, "postern session --json", g.command(t, "session", "--json", id), `"verb":"RETR"`, `"message":4`, `"kind":"opened"`)
+	contains(t, "postern session --json", g.command(t, "session", "--json", id),
+		`"verb":"RETR"`, `"message":4`, `"kind":"opened"`)
 	contains(t, "postern sessions", g.command(t, "sessions"), id, "alice", "127.0.0.1")
 	contains(t, "postern sessions --json", g.command(t, "sessions", "--json"), `"id":"`+id+`"`, `"retrieved":4`)
 	eventually(t, "postern tail to tell of the end", func() bool {

@@ -21,8 +21,8 @@ func TestReplies(t *testing.T) {
 	backend := peers.Dovecot(t, alice)
 	g := serve(t, backend.Addr, []peers.Account{alice})
 	early := [][]string{{"NOOP", "STAT", "QUIT"}, {"RETR 1", "FOO", "QUIT"}, {"PASS", "USER", "AUTH UNHEARD", "QUIT"}}
-	commands := []string{"USER " + alice.User, "PASS " + alice.Password + "x", "AUTH", "USER " + alice.User, "pass " + alice.Password,
-		"STAT", "LIST", "LIST 1", "LIST 99", "LIST x", "uidl", "UIDL 1", "UIDL 99", "LAST", "NOOP", "FOO bar",
+	commands := []string{"USER " + alice.User, "PASS " + alice.Password + "x", "AUTH",
+		"USER " + alice.User, "pass " + alice.Password, "STAT", "LIST", "LIST 1", "LIST 99", "LIST x", "uidl", "UIDL 1", "UIDL 99", "LAST", "NOOP", "FOO bar",
 		"TOP 1 0", "TOP 4 2", "TOP 30 5", "TOP 99 1", "TOP 1", "RETR 0", "RETR 99", "RETR x", "RETR",
 		"DELE 99", "DELE 3", "DELE 3", "RETR 3", "TOP 3 1", "LIST 3", "STAT", "RSET", "STAT", "LIST"}
 	for n := range alice.Mail {
