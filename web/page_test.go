@@ -172,7 +172,7 @@ func keysOnPage(t *testing.T, browser context.Context) {
 	p.until(`localStorage["postern.zone"] === "local"`)
 	p.key("u")
 	p.key("\r")
-	p.until(`location.hash === "#/session/` + k.id.String() + `"`)
+	p.until(`location.hash === "#/session/` + k.id.String() + `" && document.querySelector(".facts")`)
 	p.key("\x1b")
 	p.until(`location.hash === "#/" && document.querySelector("#records")`)
 }

@@ -56,7 +56,7 @@ function pressed(e) {
   const typing = e.target.matches('input');
   if (typing && e.key === 'Enter') return document.getElementById('records')?.focus();
   if (typing && e.key !== 'Escape') return;
-  if (e.key === 'Enter' && e.target.closest('a, button')) return;
+  if (e.key === 'Enter' && e.target.closest('a, button')?.checkVisibility()) return; // a closed dialog's may have the focus yet
   const act = keys[e.key];
   if (!act || (session.value && e.key.startsWith('Arrow'))) return;
   e.preventDefault();

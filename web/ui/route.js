@@ -8,5 +8,11 @@ addEventListener('hashchange', () => (hash.value = location.hash));
 // session is the ID of the session that is open, or "" on the Live page.
 export const session = computed(() => hash.value.match(/^#\/session\/([0-9a-z]{13})$/)?.[1] ?? '');
 
-export const openSession = (id) => (location.hash = `#/session/${id}`);
-export const openLive = () => (location.hash = '#/');
+export const openSession = (id) => go(`#/session/${id}`);
+export const openLive = () => go('#/');
+
+// go does not wait for the browser's hashchange: the next key may come first.
+function go(to) {
+  location.hash = to;
+  hash.value = to;
+}
