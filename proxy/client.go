@@ -80,15 +80,16 @@ func (c *client) took(n int, err error) {
 	}
 }
 
-// queue puts octets behind the replies on their way. What does not fit makes the earlier ones go first, so
-// that no small piece, a terminator least of all, is ever split.
+// queue puts octets behind the replies on their way. What does not fit, and what is too large to be copied, makes
+// the earlier ones go first, so that the order is kept and no small piece, a terminator least of all, is split.
 func (c *client) queue(p []byte) error {
-	if c.out != nil && len(*c.out)+len(p) > outSize {
+	direct := len(p) > outSize/2
+	if c.out != nil && (direct || len(*c.out)+len(p) > outSize) {
 		if err := c.flush(); err != nil {
 			return err
 		}
 	}
-	if len(p) > outSize/2 {
+	if direct {
 		return c.writeDirect(p)
 	}
 	if c.out == nil {
