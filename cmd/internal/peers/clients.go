@@ -138,7 +138,11 @@ else:
     pop = poplib.POP3(host, int(port), timeout=100)
 if mode == "stls":
     pop.stls(context)
-pop.apop(user, password)
+if b"<" in pop.getwelcome():
+    pop.apop(user, password)
+else:
+    pop.user(user)
+    pop.pass_(password)
 for line in pop.uidl()[1]:
     mail = b"\n".join(pop.retr(int(line.split()[0]))[1])
     sys.stdout.buffer.write(struct.pack(">I", len(mail)) + mail)

@@ -1,9 +1,11 @@
-// Package peers runs real POP3 servers and real mail clients for tests: Dovecot and GNU mailutils as
-// backends, seven clients that people and scripts use, and a client that keeps every octet of a reply.
+// Package peers runs real POP3 servers and real mail clients for tests: Dovecot, GNU mailutils, popa3d, Courier
+// and Cyrus as backends, seven clients that people and scripts use, a client that keeps every octet of a reply, and
+// a network that delivers one octet at a time.
 //
-// A test starts a server with Dovecot(t, accounts...) or Mailutils(t, accounts...) and fetches with any of
-// Clients. Servers run without root on loopback, from one file in a folder of their own, and are ended with
-// the test. What is not installed fails the test and names the Debian package: nothing is ever skipped.
+// A test starts a server with Dovecot(t, accounts...) or another of that form and fetches with any of Clients.
+// Servers run on loopback, from a folder of their own, and are ended with the test. Dovecot and mailutils are
+// those of the machine and run without root; the others are unpacked by .ci/peers and run in a root directory of
+// their own. What is not there fails the test and names what to do: nothing is ever skipped.
 //
 // The package knows nothing of the proxy. It is used by tests only.
 package peers
