@@ -10,8 +10,7 @@ import (
 	"syscall"
 	"testing"
 	"time"
-
-	sys "golang.org/x/sys/unix"
+	"unsafe"
 )
 
 const (
@@ -131,17 +130,28 @@ func dripAll(dst, src *net.TCPConn) error {
 // full, the kernel joins the next one to its segment.
 func waitSent(queue syscall.RawConn, deadline time.Time) error {
 	for {
-		var unsent int
-		var failed error
-		err := queue.Control(func(fd uintptr) { unsent, failed = sys.IoctlGetInt(int(fd), sys.SIOCOUTQNSD) })
+		n, err := unsent(queue)
 		switch {
-		case err != nil || failed != nil:
-			return errors.Join(err, failed)
-		case unsent == 0:
+		case err != nil:
+			return err
+		case n == 0:
 			return nil
 		case time.Now().After(deadline):
 			return os.ErrDeadlineExceeded
 		}
 		time.Sleep(20 * time.Microsecond)
 	}
+}
+
+// unsent returns how many octets have not left: Linux's SIOCOUTQNSD, which package syscall does not name.
+func unsent(queue syscall.RawConn) (n int32, err error) {
+	const siocoutqnsd = 0x894b
+	var errno syscall.Errno
+	err = queue.Control(func(fd uintptr) {
+		_, _, errno = syscall.Syscall(syscall.SYS_IOCTL, fd, siocoutqnsd, uintptr(unsafe.Pointer(&n)))
+	})
+	if err == nil && errno != 0 {
+		err = errno
+	}
+	return n, err
 }
