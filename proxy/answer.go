@@ -35,13 +35,26 @@ func (s *session) answer(c pop3.Command) error {
 	case c.Verb == "QUIT":
 		return s.quit(c)
 	case c.Verb == "USER":
-		s.user = pop3.Text(c.Arg)
+		s.claimed = pop3.Text(c.Arg)
+	case c.Verb == "DELE" && !deletable(c):
+		return s.refuse(c, "-ERR DELE wants one message number")
 	case c.Verb == "XTND" && bytes.EqualFold(firstWord(c.Arg), []byte("XMIT")):
 		return s.refuse(c, "-ERR [SYS/PERM] sending mail is not supported")
 	case c.Verb == "DELE" && len(s.maildrop.deleted) >= maxDeleted:
 		return s.refuse(c, "-ERR [SYS/TEMP] too many messages are marked as deleted, QUIT first")
 	}
 	return s.relay(c)
+}
+
+// deletable reports whether every server reads the argument of a DELE as the same number: some take "1x" for 1 and
+// 4294967297 too, and a delete without its message on record would break the promise.
+func deletable(c pop3.Command) bool {
+	for _, d := range c.Arg {
+		if d < '0' || d > '9' {
+			return false
+		}
+	}
+	return c.Message() > 0
 }
 
 func firstWord(arg []byte) []byte {
@@ -82,7 +95,7 @@ func (s *session) stls(c pop3.Command) error {
 		}
 		return errSTLS.silent()
 	}
-	if err := s.refuse(c, "+OK begin TLS negotiation"); err != nil {
+	if err := s.replyLocally(s.event(c), "+OK begin TLS negotiation"); err != nil {
 		return err
 	}
 	if err := s.client.flush(); err != nil {
@@ -188,7 +201,6 @@ func (s *session) collect() ([]byte, error) {
 		}
 		return nil
 	})
-	s.client.inReply = false
 	return all, err
 }
 
@@ -202,7 +214,7 @@ func (s *session) quit(c pop3.Command) error {
 			return clientEnd(err)
 		}
 	}
-	s.backend.quitting = s.loggedIn
+	s.backend.quitting = true
 	line, err := s.ask(c)
 	if err != nil {
 		return s.quitUnanswered(ev, err)
@@ -220,32 +232,31 @@ func (s *session) quit(c pop3.Command) error {
 		}
 		return errQuit
 	}
-	return s.unframed(ev)
+	s.anomaly("framing_uncertain", SideBackend)
+	return s.quitUnanswered(ev, errFraming)
 }
 
 // quitUnanswered ends a session whose QUIT was sent and not answered: nobody can tell whether the deletes
 // were committed.
 func (s *session) quitUnanswered(ev Event, err error) error {
+	err = s.unanswered(ev, err)
 	for _, e := range s.maildrop.settleDeletes(DeleteUnknown) {
-		s.record(e)
+		s.client.due = s.record(e)
 	}
-	return s.unanswered(ev, err)
+	return err
 }
 
 // learn takes from a status line what the session must know, completes ev, and returns what is to be
 // recorded behind it.
 func (s *session) learn(c pop3.Command, reply pop3.Reply, ev *Event) []Event {
 	ok := reply.Status == pop3.StatusOK
-	switch c.Verb {
-	case "PASS", "RPOP":
-		s.login(ev, s.user, "USER", ok)
-	case "APOP":
-		s.login(ev, pop3.Text(c.APOPUser()), "APOP", ok)
-	}
+	s.attempt(c, ev, ok)
 	if !ok {
 		return nil
 	}
 	switch c.Verb {
+	case "USER":
+		s.user = s.claimed
 	case "UIDL":
 		s.maildrop.uids.add(reply.Text)
 		ev.UID = s.maildrop.uids.of(ev.Message)
@@ -261,10 +272,25 @@ func (s *session) learn(c pop3.Command, reply pop3.Reply, ev *Event) []Event {
 	return nil
 }
 
+// attempt notes the outcome of a login by PASS, RPOP or APOP.
+func (s *session) attempt(c pop3.Command, ev *Event, ok bool) {
+	switch {
+	case c.Verb == "APOP":
+		s.login(ev, pop3.Text(c.APOPUser()), "APOP", ok)
+	case c.Verb != "PASS" && c.Verb != "RPOP":
+	case ok:
+		s.login(ev, s.user, "USER", ok)
+	default:
+		s.login(ev, s.claimed, "USER", ok)
+	}
+}
+
 // login notes the outcome of a login attempt.
 func (s *session) login(ev *Event, user, mechanism string, ok bool) {
 	ev.User, ev.Mechanism, ev.Login = user, mechanism, LoginFailed
+	s.secretive = s.loggedIn
 	if !ok {
+		s.failed = true
 		return
 	}
 	ev.Login = LoginOK

@@ -73,18 +73,13 @@ func (s *session) turn(d *authDialogue, challenge []byte) ([]byte, error) {
 	} else {
 		d.take(response)
 	}
-	s.scratch = append(append(s.scratch[:0], response...), '\r', '\n')
-	err = s.backend.send(s.scratch)
-	clear(s.scratch)
-	if err != nil {
-		return nil, backendEnd(err)
-	}
-	return s.status(pop3.MaxSASL)
+	return s.askLine(append(append(s.scratch[:0], response...), '\r', '\n'), pop3.MaxSASL)
 }
 
 // response reads the client's next SASL line. One that is over its bound, or holds what base64 never does, is
 // replaced by "*", which cancels (RFC 5034 section 4): the backend must not see it.
 func (s *session) response() ([]byte, error) {
+	s.awaiting()
 	for long := false; ; {
 		line, whole := s.client.next()
 		switch {
@@ -103,10 +98,19 @@ func (s *session) response() ([]byte, error) {
 			long = true
 			s.client.r = s.client.w
 		}
-		if err := s.awaitResponse(); err != nil {
-			return nil, err
+		if err := s.awaitClient(pop3.MaxSASL + 2); err != nil {
+			return nil, answered(err)
 		}
 	}
+}
+
+// answered gives the end of a backend that went away inside AUTH the words that answer the command.
+func answered(err error) error {
+	e := endOf(err)
+	if e.side != SideBackend || e.farewell != "" || e == errLogout {
+		return err
+	}
+	return &ending{side: e.side, reason: e.reason, farewell: gone, err: e.err}
 }
 
 func plainLine(line []byte) bool {
@@ -116,24 +120,6 @@ func plainLine(line []byte) bool {
 		}
 	}
 	return true
-}
-
-// awaitResponse reads more of a SASL line within the time a login may take.
-func (s *session) awaitResponse() error {
-	if err := s.client.flush(); err != nil {
-		return clientEnd(err)
-	}
-	if s.client.err != nil {
-		return clientEnd(s.client.err)
-	}
-	s.setClientDeadline(earlier(s.deadline(), time.Now().Add(s.server.limits.Reply)))
-	if s.fillClient(pop3.MaxSASL + 2) {
-		return nil
-	}
-	if err := s.late(); err != nil {
-		return err
-	}
-	return errLogin
 }
 
 // authDone records the outcome and passes it on.

@@ -20,14 +20,14 @@ type client struct {
 	r, w int
 	err  error // what ended reading; lines that came before it are still good
 
-	out *[]byte // replies on their way, borrowed
-	due Receipt // must be good before out goes; nil: nothing to wait for
+	out  *[]byte   // replies on their way, borrowed
+	late time.Time // when out must go, though more may come
+	due  Receipt   // must be good before out goes; nil: nothing to wait for
 
 	inReply bool // a reply with a body is being queued: nothing else may be said
 	exposed bool // part of a reply is with the client, its end is not
 
 	broken         error // what made writing impossible
-	writeLimit     time.Duration
 	received, sent int64
 	total          *counters // of the server
 }
@@ -35,8 +35,8 @@ type client struct {
 const firstLine = 1024 // octets of the read buffer: two commands of the longest kind
 
 func newClient(conn net.Conn, writeLimit time.Duration, total *counters) *client {
-	k := &socket{Conn: conn}
-	return &client{socket: k, conn: k, in: make([]byte, firstLine), writeLimit: writeLimit, total: total}
+	k := &socket{Conn: conn, limit: writeLimit}
+	return &client{socket: k, conn: k, in: make([]byte, firstLine), total: total}
 }
 
 // next returns the next buffered line without its line end, if there is a whole one. It is good until the
@@ -93,6 +93,7 @@ func (c *client) queue(p []byte) error {
 		return c.writeDirect(p)
 	}
 	if c.out == nil {
+		c.late = time.Now().Add(heldBack)
 		c.out = outs.Get().(*[]byte)
 		*c.out = (*c.out)[:0]
 	}
@@ -103,6 +104,22 @@ func (c *client) queue(p []byte) error {
 // queueLine queues a line and its CRLF, together.
 func (c *client) queueLine(line []byte) error {
 	return c.queue(append(append(make([]byte, 0, len(line)+2), line...), '\r', '\n'))
+}
+
+// queued returns how many octets have been queued so far, and reachable how many of them went or may yet go: fewer,
+// when writing has failed.
+func (c *client) queued() int64 {
+	if c.out == nil {
+		return c.sent
+	}
+	return c.sent + int64(len(*c.out))
+}
+
+func (c *client) reachable() int64 {
+	if c.broken != nil {
+		return c.sent
+	}
+	return c.queued()
 }
 
 // waits reports whether replies are on their way.
@@ -147,7 +164,6 @@ func (c *client) writeDirect(p []byte) error {
 }
 
 func (c *client) write(p []byte) error {
-	c.socket.SetWriteDeadline(time.Now().Add(c.writeLimit))
 	large := c.tls != nil && len(p) > outSize
 	if large {
 		c.socket.cork()
@@ -165,8 +181,8 @@ func (c *client) write(p []byte) error {
 // close ends the leg in good order. When octets may still be on their way from the client it lingers, since
 // closing over them would reset the connection and lose the last reply.
 func (c *client) close(linger bool) {
-	now := time.Now()
-	c.socket.SetDeadline(now.Add(lingerLimit))
+	c.socket.hurry(lingerLimit)
+	c.socket.SetReadDeadline(time.Now().Add(lingerLimit))
 	if c.tls != nil {
 		c.tls.CloseWrite()
 	}

@@ -40,6 +40,7 @@ var (
 	errFraming  = &ending{side: SideBackend, reason: "framing_uncertain", farewell: "-ERR [SYS/TEMP] the mail server broke the protocol"}
 	errLogout   = &ending{side: SideBackend, reason: "autologout"}
 	errGreeting = &ending{side: SideBackend, reason: "refused"}
+	errTooMany  = &ending{side: SideClient, reason: "too_many_errors", farewell: "-ERR too many commands without a login, or refused"}
 	errTurns    = &ending{side: SideClient, reason: "sasl_endless", farewell: "-ERR too many authentication steps"}
 )
 

@@ -82,8 +82,8 @@ type Event struct {
 	Status   string        // "+OK", "-ERR", or "" when no reply was seen
 	Code     string        // extended response code without brackets, e.g. "IN-USE" (RFC 2449 section 8)
 	Text     string        // the rest of the status line, at most MaxText octets, scrubbed of secrets
-	Local    bool          // answered by the proxy; the backend never saw it
-	Partial  bool          // the reply was cut: Octets and Lines tell what the client was sent
+	Local    bool          // the reply is the proxy's own: the backend did not see the command, or did not answer it
+	Partial  bool          // the reply was cut: Octets tells what was handed to the client's connection, at most that arrived
 	Message  int64         // message number of RETR, TOP, DELE, LIST n, UIDL n
 	UID      string        // the message's unique-id, when a UIDL in this session told it
 	Octets   int64         // octets of a multi-line body as relayed, terminator left out, stuffing included

@@ -3,6 +3,7 @@ package proxy
 import (
 	"bytes"
 	"errors"
+	"net"
 	"time"
 
 	"postern/proxy/pop3"
@@ -12,6 +13,9 @@ import (
 // may linger.
 func (s *session) finish(err error) {
 	e := endOf(err)
+	if s.server.cutting.Err() != nil && errors.Is(err, net.ErrClosed) {
+		e = errShutdown.silent()
+	}
 	s.server.log.Debug("session ended", "session", s.id, "client", s.peer, "side", e.side, "reason", e.reason,
 		"error", e.err)
 	if s.backend != nil {
@@ -51,7 +55,7 @@ func (s *session) sayFarewell(e *ending) {
 
 // recordEnd records the session's end, or counts it when it never said anything worth a session.
 func (s *session) recordEnd(e *ending) {
-	if !s.told && (e.side == SideClient || e == s.refusal || e == errShutdown) {
+	if !s.told && (e.side == SideClient || e == s.refusal || e.reason == errShutdown.reason) {
 		s.countProbe(e)
 		return
 	}
@@ -68,7 +72,7 @@ func (s *session) countProbe(e *ending) {
 		return // a certificate authority at work
 	case e == s.refusal:
 		s.server.counts.refused.Add(1)
-	case e == errShutdown:
+	case e.reason == errShutdown.reason:
 		return
 	case e.reason != "handshake_failed":
 		reason = "silent"

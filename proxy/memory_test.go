@@ -58,6 +58,19 @@ func (c *memoryConn) SetReadDeadline(t time.Time) error {
 func (c *memoryConn) SetWriteDeadline(time.Time) error { return nil } // writes never block
 func (c *memoryConn) SetDeadline(t time.Time) error    { return c.SetReadDeadline(t) }
 
+// Waiting and Broken tell what a socket would.
+func (c *memoryConn) Waiting() bool {
+	c.r.mu.Lock()
+	defer c.r.mu.Unlock()
+	return c.r.buf.Len() > 0
+}
+
+func (c *memoryConn) Broken() bool {
+	c.r.mu.Lock()
+	defer c.r.mu.Unlock()
+	return c.r.readErr == syscall.ECONNRESET
+}
+
 type memoryAddr struct{}
 
 func (memoryAddr) Network() string { return "memory" }

@@ -10,6 +10,7 @@ import (
 // count once a minute: a flood must not fill the log.
 type probes struct {
 	recorder Recorder
+	flushing sync.Mutex // held until the counts are with the recorder
 
 	mu     sync.Mutex
 	counts map[probe]int64
@@ -45,6 +46,8 @@ func (p *probes) add(peer netip.AddrPort, listener, reason string) {
 
 // flush records the counts so far.
 func (p *probes) flush() {
+	p.flushing.Lock()
+	defer p.flushing.Unlock()
 	p.mu.Lock()
 	counts, since := p.counts, p.since
 	p.counts = nil

@@ -9,18 +9,39 @@ import (
 
 // ask sends c to the backend and returns the status line of its reply, which is good until the next read.
 func (s *session) ask(c pop3.Command) ([]byte, error) {
-	return s.askLine(c.AppendTo(s.scratch[:0]))
+	return s.askLine(c.AppendTo(s.scratch[:0]), pop3.MaxStatus)
 }
 
-// askLine sends a whole line, built in the scratch buffer, and returns the status line that answers it.
-func (s *session) askLine(line []byte) ([]byte, error) {
-	err := s.backend.send(line)
+// askLine sends a whole line, built in the scratch buffer, and returns the status line that answers it, of at most limit
+// octets.
+func (s *session) askLine(line []byte, limit int) ([]byte, error) {
+	err := s.stale()
+	if err == nil {
+		err = s.backend.send(line)
+	}
 	clear(line)
 	s.scratch = line[:0]
 	if err != nil {
 		return nil, backendEnd(err)
 	}
-	return s.status(pop3.MaxStatus)
+	return s.status(limit)
+}
+
+// stale looks, before a command goes out, at what the backend may have sent since its last reply: it would be taken
+// for the reply to this one.
+func (s *session) stale() error {
+	b := s.backend
+	b.conn.SetReadDeadline(time.Time{})
+	if !waiting(b.conn) {
+		return nil
+	}
+	s.listenFor(time.Second)
+	if err := s.unasked(); err != nil && endOf(err).reason == errFraming.reason {
+		return errFraming // somebody waits for an answer
+	} else if err != nil {
+		return err
+	}
+	return nil
 }
 
 // status reads a status line of at most limit octets.
@@ -44,13 +65,13 @@ func (s *session) status(limit int) ([]byte, error) {
 // relay passes c to the backend and its reply to the client.
 func (s *session) relay(c pop3.Command) error {
 	ev := s.event(c)
-	if c.Discloses() && s.loggedIn {
-		opened := ev
-		opened.Kind = KindOpened
-		s.client.due = s.record(opened)
+	opened := c.Discloses() && s.loggedIn
+	if opened {
+		s.opened(ev)
 	}
 	line, err := s.ask(c)
 	if err != nil {
+		s.attempt(c, &ev, false)
 		return s.unanswered(ev, err)
 	}
 	reply := pop3.ParseReply(line)
@@ -58,6 +79,9 @@ func (s *session) relay(c pop3.Command) error {
 	case reply.Status != pop3.StatusOK && reply.Status != pop3.StatusErr:
 		return s.unframed(ev)
 	case reply.Status == pop3.StatusOK && (c.Multiline() || s.siteVerb(c)):
+		if c.Discloses() && !opened { // logged in by a verb that nobody knows
+			s.opened(ev)
+		}
 		err = s.relayBody(c, ev, reply, line)
 	default:
 		err = s.relayStatus(c, ev, reply, line)
@@ -69,6 +93,12 @@ func (s *session) relay(c pop3.Command) error {
 		s.listenFor(strayWait)
 	}
 	return s.replied()
+}
+
+// opened records that mail is about to be disclosed.
+func (s *session) opened(ev Event) {
+	ev.Kind = KindOpened
+	s.client.due = s.record(ev)
 }
 
 // relayStatus finishes a command whose reply is its status line.
@@ -101,6 +131,8 @@ func (s *session) relayBody(c pop3.Command, ev Event, reply pop3.Reply, line []b
 	if err := s.say(line); err != nil {
 		return s.partial(ev, &pop3.Body{}, err)
 	}
+	s.client.inReply = true
+	begin := s.client.queued()
 	sink := s.client.queue
 	if c.Verb == "UIDL" {
 		s.maildrop.uids.reset()
@@ -111,6 +143,7 @@ func (s *session) relayBody(c pop3.Command, ev Event, reply pop3.Reply, line []b
 	}
 	body, err := s.body(sink)
 	if err != nil {
+		body.Octets = min(body.Octets, max(0, s.client.reachable()-begin))
 		return s.partial(ev, body, err)
 	}
 	return s.terminate(ev, body)
@@ -128,11 +161,9 @@ func (s *session) terminate(ev Event, body *pop3.Body) error {
 	return nil
 }
 
-// body passes a body to sink, chunk by chunk, until its terminator. Until it is complete nothing else can be
-// said to the client.
+// body passes a body to sink, chunk by chunk, until its terminator.
 func (s *session) body(sink func([]byte) error) (*pop3.Body, error) {
 	var body pop3.Body
-	s.client.inReply = true
 	b := s.backend
 	for {
 		n, skip, done := body.Scan(b.unread())
@@ -168,7 +199,7 @@ func (s *session) partial(ev Event, body *pop3.Body, err error) error {
 func (s *session) unanswered(ev Event, err error) error {
 	ev.Duration = time.Since(ev.Time)
 	e := endOf(err)
-	if e.side == SideClient || e.farewell == "" || s.client.inReply {
+	if e.farewell == "" || e.farewell == unrecorded || s.client.inReply {
 		s.record(ev)
 		return err
 	}
@@ -219,7 +250,7 @@ func (s *session) unasked() error {
 	b.replyBy = time.Now().Add(time.Second)
 	line, err := s.status(pop3.MaxStatus)
 	var e *ending
-	if errors.As(err, &e) && e.side == SideClient {
+	if errors.As(err, &e) && e.side != SideBackend {
 		return err
 	}
 	reply := pop3.ParseReply(line)
@@ -229,6 +260,9 @@ func (s *session) unasked() error {
 	}
 	ev := Event{Kind: KindAnomaly, Detail: "unsolicited_reply", Side: SideBackend}
 	note(&ev, reply)
+	if s.failed && ev.Text != "" {
+		ev.Text = Redacted // it may quote what was tried before
+	}
 	if err := s.reply(ev, line); err != nil {
 		return err
 	}

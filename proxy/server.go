@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"net"
 	"net/netip"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -34,6 +35,8 @@ type Server struct {
 	limits  Limits
 	log     *slog.Logger
 	closing atomic.Bool
+	cutting context.Context // done when what does not end by itself is cut
+	cut     context.CancelFunc
 	counts  counters
 	probes  probes
 	running sync.WaitGroup // sessions
@@ -63,6 +66,7 @@ func (s *Server) init() {
 			s.log = slog.New(slog.DiscardHandler)
 		}
 		s.probes.recorder = s.Recorder
+		s.cutting, s.cut = context.WithCancel(context.Background())
 		s.listeners = make(map[net.Listener]struct{})
 		s.sessions = make(map[*session]struct{})
 		s.addresses = make(map[netip.Prefix]int)
@@ -127,9 +131,12 @@ func (s *Server) removeListener(l net.Listener) {
 	delete(s.listeners, l)
 }
 
-// spare is how many sessions over the limit are let in to be told so, in TLS where the listener speaks it; what
-// comes when these are taken too is closed without a word.
-const spare = 64
+// How many sessions over a limit are let in to be told so, in TLS where the listener speaks it. What comes when these
+// are taken too is closed without a word, so that one address cannot take all places.
+const (
+	spare          = 64
+	spareAtAddress = 4
+)
 
 // accept starts a session on conn, or closes it when there are far too many.
 func (s *Server) accept(conn net.Conn, mode Mode, name string) {
@@ -150,7 +157,8 @@ func (s *Server) accept(conn net.Conn, mode Mode, name string) {
 func (s *Server) admit(ss *session) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.closing.Load() || len(s.sessions) >= s.limits.Sessions+spare {
+	if s.closing.Load() || len(s.sessions) >= s.limits.Sessions+spare ||
+		s.addresses[ss.prefix] >= s.limits.PerAddress+spareAtAddress {
 		return false
 	}
 	if len(s.sessions) >= s.limits.Sessions {
@@ -174,6 +182,7 @@ func (s *Server) enter(ss *session, user string) bool {
 	if user == "" {
 		return true
 	}
+	user = strings.ToLower(user)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.users[user] >= s.limits.PerUser {
@@ -247,6 +256,7 @@ func (s *Server) Shutdown(ctx context.Context) error {
 	select {
 	case <-done:
 	case <-ctx.Done():
+		s.cut()
 		s.stop((*session).cut)
 		<-done
 		return ctx.Err()
@@ -290,7 +300,7 @@ func (s *Server) Stats() Stats {
 
 // dial connects to the backend within the limit.
 func (s *Server) dial() (net.Conn, error) {
-	ctx, cancel := context.WithTimeout(context.Background(), s.limits.Dial)
+	ctx, cancel := context.WithTimeout(s.cutting, s.limits.Dial)
 	defer cancel()
 	if s.Dial != nil {
 		return s.Dial(ctx, s.Backend)

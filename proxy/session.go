@@ -4,6 +4,7 @@ import (
 	"errors"
 	"net"
 	"net/netip"
+	"sync/atomic"
 	"time"
 
 	"postern/proxy/pop3"
@@ -21,6 +22,8 @@ type session struct {
 	began    time.Time
 	refusal  *ending // why it was let in only to be told no
 
+	dialled atomic.Pointer[net.Conn] // the backend's connection, for cut
+
 	// Owned by the session's goroutine.
 	client    *client
 	backend   *backend // nil until dialled
@@ -30,7 +33,13 @@ type session struct {
 	loggedIn  bool
 	loginBy   time.Time // when a login must have succeeded
 	idleBy    time.Time // when, after login, the next command must have come
-	user      string    // of the last USER command
+	quietBy   time.Time // when the backend is watched, the client having sent nothing whole
+	early     int       // commands so far
+	refusals  int       // of them, refused by the proxy
+	failed    bool      // a login was refused: the backend may yet quote what was tried
+	secretive bool      // credentials were sent after login: what follows may be more of them
+	claimed   string    // of the last USER command
+	user      string    // of the last USER command that the backend took
 	owner     string    // of the maildrop, as counted against the limit per user; "" before login
 	overfull  bool      // logged in, as one too many of its user
 	maildrop  maildrop
@@ -116,6 +125,10 @@ func (s *session) dial() error {
 		conn: conn, link: link{addrPort(conn.LocalAddr()), addrPort(conn.RemoteAddr())}, writeLimit: l.Write, replyLimit: l.Reply,
 		replyBy: time.Now().Add(l.Reply),
 	}
+	s.dialled.Store(&conn)
+	if s.server.cutting.Err() != nil {
+		s.cut()
+	}
 	if s.server.addOurs(s.backend.link) {
 		return s.loop()
 	}
@@ -159,8 +172,11 @@ func (s *session) step() error {
 		return err
 	}
 	s.server.counts.commands.Add(1)
+	if s.early++; s.early > maxEarly && !s.loggedIn {
+		return errTooMany
+	}
 	s.line = append(s.line[:0], line...)
-	defer clear(s.line)
+	defer s.forgetLine()
 	c, err := pop3.ParseCommand(s.line)
 	switch {
 	case errors.Is(err, pop3.ErrControl):
@@ -176,7 +192,7 @@ func (s *session) step() error {
 // ones share a write and a commit.
 func (s *session) command() ([]byte, error) {
 	skipped := 0
-	s.idleBy = time.Now().Add(s.server.limits.Idle)
+	s.awaiting()
 	for {
 		if line, whole := s.client.next(); whole {
 			if skipped == 0 && len(line) <= bound(line) {
@@ -196,19 +212,46 @@ func (s *session) command() ([]byte, error) {
 			}
 			s.client.r = s.client.w // the rest of the line goes the same way
 		}
-		if err := s.awaitCommand(); err != nil {
+		if err := s.awaitClient(bound(s.client.pending()) + 2); err != nil {
 			return nil, err
 		}
 	}
 }
 
+// awaiting starts the clocks of a wait for the client's next line.
+func (s *session) awaiting() {
+	now := time.Now()
+	s.idleBy = now.Add(s.server.limits.Idle)
+	s.quietBy = now.Add(quiet)
+}
+
 // maxSkipped is how many octets of one over-long line are read past before the session ends.
 const maxSkipped = 1 << 20
 
-// refuse answers a command locally: the backend never sees it.
+// Bounds on what one connection can do to the log for nothing.
+const (
+	maxRefusals = 20  // commands that the proxy refuses, in one session
+	maxEarly    = 100 // commands before login
+)
+
+// forgetLine wipes the command, and gives back what an uncommonly long one took.
+func (s *session) forgetLine() {
+	clear(s.line)
+	if cap(s.line) > firstLine {
+		s.line, s.scratch = nil, nil
+	}
+}
+
+// refuse answers a command with a -ERR of the proxy's own: the backend never sees it. A client that earns too many
+// is let go.
 func (s *session) refuse(c pop3.Command, reply string) error {
-	ev := s.event(c)
-	return s.replyLocally(ev, reply)
+	if err := s.replyLocally(s.event(c), reply); err != nil {
+		return err
+	}
+	if s.refusals++; s.refusals >= maxRefusals {
+		return errTooMany.silent()
+	}
+	return nil
 }
 
 // replyLocally records ev as answered by the proxy with reply, a whole status line, and queues it.
@@ -234,7 +277,7 @@ func (s *session) event(c pop3.Command) Event {
 		ev.Verb = Redacted
 		return ev
 	}
-	ev.Verb, ev.Arg = c.Record(s.loggedIn)
+	ev.Verb, ev.Arg = c.Record(s.loggedIn && !s.secretive)
 	if s.loggedIn {
 		ev.Message = c.Message()
 		ev.UID = s.maildrop.uids.of(ev.Message)
@@ -242,11 +285,16 @@ func (s *session) event(c pop3.Command) Event {
 	return ev
 }
 
-// note puts a reply's status line into the record.
+// note puts a reply's status line into the record. A line that quotes a secret anywhere is left out whole.
 func note(ev *Event, r pop3.Reply, secrets ...[]byte) {
 	ev.Status = r.Status.String()
-	ev.Code = pop3.Scrub(pop3.Text(r.Code), secrets...)
-	ev.Text = pop3.Scrub(pop3.Text(r.Text), secrets...)
+	ev.Code, ev.Text = pop3.Text(r.Code), pop3.Text(r.Text)
+	if pop3.Quotes(r.Line, secrets...) {
+		ev.Text = Redacted
+		if !pop3.KnownCode(r.Code) {
+			ev.Code = ""
+		}
+	}
 }
 
 // record gives ev to the recorder, behind the session's own beginning.
@@ -270,5 +318,10 @@ func (s *session) anomaly(name, side string) {
 // wake makes the session look at whether the server is closing. Safe from any goroutine.
 func (s *session) wake() { s.client.socket.Conn.SetReadDeadline(past) }
 
-// cut ends the client's connection from outside; the session does the rest. Safe from any goroutine.
-func (s *session) cut() { s.client.socket.Conn.Close() }
+// cut ends both connections from outside; the session does the rest. Safe from any goroutine.
+func (s *session) cut() {
+	s.client.socket.Conn.Close()
+	if conn := s.dialled.Load(); conn != nil {
+		(*conn).Close()
+	}
+}

@@ -13,7 +13,8 @@ var past = time.Unix(1, 0)
 // one by one and hands the kernel one large write.
 type socket struct {
 	net.Conn
-	mu     sync.Mutex // a read in another goroutine may answer a key update
+	limit  time.Duration // of a write during which the peer reads nothing
+	mu     sync.Mutex    // a read in another goroutine may answer a key update
 	corked bool
 	buf    *[]byte // borrowed while it holds something
 }
@@ -27,7 +28,7 @@ func (k *socket) Write(p []byte) (int, error) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	if !k.corked {
-		return k.Conn.Write(p)
+		return k.writeLocked(p)
 	}
 	if k.buf != nil && len(*k.buf)+len(p) > corkSize {
 		if err := k.flushLocked(); err != nil {
@@ -35,7 +36,7 @@ func (k *socket) Write(p []byte) (int, error) {
 		}
 	}
 	if len(p) > corkSize {
-		return k.Conn.Write(p)
+		return k.writeLocked(p)
 	}
 	if k.buf == nil {
 		k.buf = corks.Get().(*[]byte)
@@ -43,6 +44,26 @@ func (k *socket) Write(p []byte) (int, error) {
 	}
 	*k.buf = append(*k.buf, p...)
 	return len(p), nil
+}
+
+// writeLocked sets the deadline here and not with the reply, for crypto/tls writes on its own too: it answers a key
+// update. A peer that reads slowly is borne; only one that reads nothing runs into the deadline.
+func (k *socket) writeLocked(p []byte) (n int, err error) {
+	for {
+		k.Conn.SetWriteDeadline(time.Now().Add(k.limit))
+		m, err := k.Conn.Write(p[n:])
+		n += m
+		if m == 0 || !isTimeout(err) {
+			return n, err
+		}
+	}
+}
+
+// hurry shortens the limit: the connection is about to be closed.
+func (k *socket) hurry(limit time.Duration) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.limit = limit
 }
 
 func (k *socket) cork() {
@@ -62,7 +83,7 @@ func (k *socket) flushLocked() error {
 	if k.buf == nil {
 		return nil
 	}
-	_, err := k.Conn.Write(*k.buf)
+	_, err := k.writeLocked(*k.buf)
 	corks.Put(k.buf)
 	k.buf = nil
 	return err

@@ -113,14 +113,14 @@ func (s *session) logIn(d *authDialogue, creds pop3.Credentials) ([]byte, error)
 			d.ev.Local = true
 			return []byte("-ERR [SYS/PERM] the mail server has no APOP"), nil
 		}
-		return s.askLine(creds.AppendAPOP(s.scratch[:0], s.timestamp))
+		return s.askLine(creds.AppendAPOP(s.scratch[:0], s.timestamp), pop3.MaxStatus)
 	}
-	line, err := s.askLine(creds.AppendUser(s.scratch[:0]))
+	line, err := s.askLine(creds.AppendUser(s.scratch[:0]), pop3.MaxStatus)
 	if err != nil || pop3.ParseReply(line).Status != pop3.StatusOK {
 		return line, err
 	}
 	if len(s.backend.unread()) > 0 {
 		return nil, s.unasked()
 	}
-	return s.askLine(creds.AppendPass(s.scratch[:0]))
+	return s.askLine(creds.AppendPass(s.scratch[:0]), pop3.MaxStatus)
 }

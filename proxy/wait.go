@@ -4,33 +4,36 @@ import (
 	"cmp"
 	"errors"
 	"io"
+	"syscall"
 	"time"
 )
 
-// awaitCommand reads more from the client. Replies go first. When the client stays quiet it watches the
-// backend meanwhile, which may say good-bye or go away.
-func (s *session) awaitCommand() error {
+// awaitClient reads more of a line of at most limit octets. Replies go first. When the client has been quiet for a
+// moment, or drips, the backend is watched meanwhile, which may say good-bye or go away.
+func (s *session) awaitClient(limit int) error {
 	if err := s.client.flush(); err != nil {
 		return clientEnd(err)
 	}
 	if s.client.err != nil {
 		return clientEnd(s.client.err)
 	}
-	limit := bound(s.client.pending()) + 2
 	until := s.deadline()
-	soon := earlier(until, time.Now().Add(quiet))
-	s.setClientDeadline(soon)
-	if news := s.fillClient(limit); !news && soon.Before(until) {
-		return s.awaitWatching(limit, until)
+	if soon := earlier(until, s.quietBy); time.Now().Before(soon) {
+		s.setClientDeadline(soon)
+		if s.fillClient(limit) || !soon.Before(until) {
+			return s.late()
+		}
 	}
-	return s.late()
+	return s.awaitWatching(limit, until)
 }
 
 func (s *session) awaitWatching(limit int, until time.Time) error {
 	s.setClientDeadline(until)
 	b := s.backend
-	w := startWatch(b.conn, b.peek[:], until.Add(time.Second), func(int, error) bool {
-		s.wake()
+	w := startWatch(b.conn, b.peek[:], until.Add(time.Second), func(_ int, err error) bool {
+		if err != errNoRoom {
+			s.wake()
+		}
 		return false
 	})
 	s.fillClient(limit)
@@ -96,15 +99,14 @@ func (s *session) setClientDeadline(t time.Time) {
 func (s *session) awaitBackend(body bool) error {
 	b := s.backend
 	now := time.Now()
-	pause := quiet
-	if s.client.waits() {
-		pause = heldBack
-	}
 	until := b.replyBy
 	if body {
 		until = now.Add(s.server.limits.Reply)
 	}
-	soon := earlier(until, now.Add(pause))
+	soon := earlier(until, now.Add(quiet))
+	if s.client.waits() {
+		soon = earlier(soon, s.client.late)
+	}
 	b.conn.SetReadDeadline(soon)
 	n, err := b.conn.Read(b.room(body))
 	b.w += n
@@ -120,25 +122,39 @@ func (s *session) awaitBackend(body bool) error {
 	return s.awaitBackendWatching(body, until)
 }
 
-// heldBack is how long the replies to pipelined commands wait for the next one.
+// heldBack is how long replies to pipelined commands wait for the next one.
 const heldBack = 10 * time.Millisecond
+
+// brokenCheck is how often the client's connection is looked at when its read buffer is full.
+const brokenCheck = 500 * time.Millisecond
 
 func (s *session) awaitBackendWatching(body bool, until time.Time) error {
 	b, c := s.backend, s.client
-	if err := s.clientGone(); err != nil {
-		return err
+	for {
+		if err := s.clientGone(); err != nil {
+			return err
+		}
+		b.conn.SetReadDeadline(until)
+		w := s.watchClient(until)
+		if w == nil && c.err == nil {
+			b.conn.SetReadDeadline(earlier(until, time.Now().Add(brokenCheck)))
+		}
+		n, err := b.conn.Read(b.room(body))
+		b.w += n
+		if w != nil {
+			c.took(w.stop())
+		}
+		switch {
+		case n > 0:
+			return nil
+		case !isTimeout(err):
+			return backendEnd(err)
+		case c.err == nil && broken(c.socket.Conn):
+			c.err = syscall.ECONNRESET
+		case !time.Now().Before(until):
+			return cmp.Or(s.clientGone(), backendEnd(err))
+		}
 	}
-	b.conn.SetReadDeadline(until)
-	w := s.watchClient(until)
-	n, err := b.conn.Read(b.room(body))
-	b.w += n
-	if w != nil {
-		c.took(w.stop())
-	}
-	if n > 0 {
-		return nil
-	}
-	return cmp.Or(s.clientGone(), backendEnd(err))
 }
 
 // clientGone is not nil when the client's connection is broken and no reply can reach it. A half-close is no

@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"errors"
 	"net"
 	"time"
 )
@@ -9,6 +10,9 @@ import (
 // moving never pays for the second goroutine; one that rests notices within this time, or at once later, that
 // the other side spoke or went away.
 const quiet = 200 * time.Millisecond
+
+// errNoRoom tells a watch's event that buf is full: nothing is watched any more.
+var errNoRoom = errors.New("no room")
 
 // watch reads from the side that is not waited for, so that its end is noticed. Its owner calls stop before
 // it touches buf or reads from conn again.
@@ -43,6 +47,7 @@ func (w *watch) run() {
 			return
 		}
 	}
+	w.event(0, errNoRoom)
 }
 
 // stop ends the watch and tells what it saw.

@@ -147,13 +147,13 @@ func (c Command) Dialogue() bool { return c.rule.form == dialogue && len(c.Arg) 
 // Discloses reports whether the reply to c carries mail, in whole or in part.
 func (c Command) Discloses() bool { return c.rule.discloses }
 
-// Message returns the message number c names, or 0.
+// Message returns the message number c names, or 0: no server has more than 31 bits of them.
 func (c Command) Message() int64 {
 	if !c.rule.numbered {
 		return 0
 	}
 	word, _, _ := bytes.Cut(c.Arg, []byte{' '})
-	n, err := strconv.ParseInt(string(word), 10, 64)
+	n, err := strconv.ParseInt(string(word), 10, 32)
 	if err != nil || n < 1 {
 		return 0
 	}

@@ -102,7 +102,7 @@ func TestRecord(t *testing.T) {
 	}
 }
 
-func TestScrub(t *testing.T) {
+func TestQuotes(t *testing.T) {
 	const secret = "wonder land"
 	for text, hidden := range map[string]bool{
 		"no such mailbox":                   false,
@@ -115,8 +115,8 @@ func TestScrub(t *testing.T) {
 		"776f6e646572206c616e64":            true,
 		"776F6E646572206C616E64 in capital": true,
 	} {
-		if got := Scrub(text, []byte(secret)); (got == Redacted) != hidden {
-			t.Errorf("%q becomes %q", text, got)
+		if got := Quotes([]byte(text), []byte(secret)); got != hidden {
+			t.Errorf("%q quotes it: %v", text, got)
 		}
 	}
 }
@@ -159,6 +159,6 @@ func FuzzCommand(f *testing.F) {
 		if c.Verb == "PASS" && strings.Trim(arg, " ") != "" && arg != Redacted {
 			t.Fatalf("a password is kept: %q", arg)
 		}
-		Scrub(string(line), c.Secrets(loggedIn)...)
+		Quotes(line, c.Secrets(loggedIn)...)
 	})
 }

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/base64"
 	"encoding/hex"
+	"slices"
 	"strings"
 	"unicode"
 	"unicode/utf8"
@@ -34,13 +35,19 @@ func (c Command) Record(loggedIn bool) (verb, arg string) {
 func (c Command) Secrets(loggedIn bool) [][]byte {
 	switch {
 	case c.Verb == "" && !loggedIn:
-		return append([][]byte{c.Name, c.Arg}, bytes.Fields(c.Arg)...)
+		return append(words(c.Arg), c.Name, c.Arg)
 	case c.rule.kept == keepName:
 		return [][]byte{c.Arg[len(c.APOPUser()):]}
 	case c.rule.kept == keepNone, c.rule.kept == keepSafe && !loggedIn:
 		return [][]byte{bytes.TrimSpace(c.Arg)}
 	}
 	return nil
+}
+
+// words returns the words of b that are long enough to be a secret worth guessing.
+func words(b []byte) [][]byte {
+	const shortest = 4
+	return slices.DeleteFunc(bytes.Fields(b), func(w []byte) bool { return len(w) < shortest })
 }
 
 func redactedArg(arg []byte) string {
@@ -99,16 +106,17 @@ func Text(b []byte) string {
 	return s
 }
 
-// Scrub returns text, or Redacted when it repeats one of the secrets, plain, in base64 or in hex: servers do
-// quote what they did not like.
-func Scrub(text string, secrets ...[]byte) string {
-	folded := strings.ToLower(text)
+// Quotes reports whether text repeats one of the secrets, plain, in base64 or in hex: servers do quote what they did
+// not like.
+func Quotes(text []byte, secrets ...[]byte) bool {
+	whole := string(text)
+	folded := strings.ToLower(whole)
 	for _, s := range secrets {
-		if s = bytes.TrimSpace(s); len(s) > 0 && quotes(text, folded, s) {
-			return Redacted
+		if s = bytes.TrimSpace(s); len(s) > 0 && quotes(whole, folded, s) {
+			return true
 		}
 	}
-	return text
+	return false
 }
 
 func quotes(text, folded string, secret []byte) bool {

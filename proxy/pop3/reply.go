@@ -1,6 +1,9 @@
 package pop3
 
-import "bytes"
+import (
+	"bytes"
+	"strings"
+)
 
 // Status is what a reply's first line says.
 type Status uint8
@@ -17,13 +20,15 @@ func (s Status) String() string { return [...]string{"", "+OK", "-ERR", "+"}[s] 
 
 // Reply is a parsed status line. Its slices point into the line it was parsed from.
 type Reply struct {
+	Line   []byte // all of it
 	Status Status
 	Code   []byte // extended response code without its brackets (RFC 2449 section 8)
 	Text   []byte // what follows the status and the code
 }
 
 // ParseReply parses a status line without its line end. The case of the status is not minded.
-func ParseReply(line []byte) Reply {
+func ParseReply(line []byte) (r Reply) {
+	defer func() { r.Line = line }()
 	switch {
 	case statusIs(line, "+OK"):
 		return textOf(Reply{Status: StatusOK}, line[len("+OK"):])
@@ -56,4 +61,13 @@ func textOf(r Reply, rest []byte) Reply {
 	}
 	r.Text = rest
 	return r
+}
+
+// KnownCode reports whether code is one of the registered response codes, or of their family: it can be no secret.
+func KnownCode(code []byte) bool {
+	switch strings.ToUpper(string(code)) {
+	case "IN-USE", "LOGIN-DELAY", "AUTH", "SYS/TEMP", "SYS/PERM", "UTF8":
+		return true
+	}
+	return false
 }

@@ -71,11 +71,11 @@ func TestSASLSecrets(t *testing.T) {
 	line := []byte(base64.StdEncoding.EncodeToString([]byte("user=me@x\x01auth=Bearer verysecrettoken\x01\x01")))
 	s.Client(line)
 	for _, text := range []string{"token verysecrettoken has expired", "bad line " + string(line)} {
-		if Scrub(text, s.Secrets(line)...) != Redacted {
+		if !Quotes([]byte(text), s.Secrets(line)...) {
 			t.Errorf("%q is kept", text)
 		}
 	}
-	if text := "no such user me@x"; Scrub(text, s.Secrets(line)...) != text {
+	if text := "no such user me@x"; Quotes([]byte(text), s.Secrets(line)...) {
 		t.Errorf("%q is not kept", text)
 	}
 }

@@ -1,0 +1,125 @@
+package proxy
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+)
+
+// exchange is one line of the client's and what must come of it.
+type exchange struct {
+	send     string // by the client
+	lockstep bool   // not before the replies to all that was sent before
+	forward  string // what the backend gets; "" when the proxy answers by itself
+	reply    string // the backend's
+	receive  string // by the client
+	before   string // a record that must be kept before anything of the body is out, or before forward; "" for none
+	row      row    // of the command; none for a line inside AUTH
+	behind   []string
+	cut      bool // the client never gets a whole reply
+}
+
+// row is a record of a command, in the parts that summary has it of.
+type row struct {
+	front                              []string // records before it
+	head, outcome, number, size, login string
+}
+
+func (r row) lines() []string {
+	if r.head == "" {
+		return nil
+	}
+	return append(slices.Clone(r.front), r.head+r.outcome+r.number+r.size+r.login)
+}
+
+func (x exchange) rows() []string {
+	var all []string
+	if x.before != "" {
+		all = append(all, x.before)
+	}
+	return append(append(all, x.row.lines()...), x.behind...)
+}
+
+// received is all that the client must get, but for the reply to STLS.
+func (s *script) received() string {
+	all := s.greeting
+	for _, x := range s.exchanges {
+		all += x.receive
+	}
+	return all
+}
+
+// ends is where the replies end that come before exchange i's.
+func (s *script) ends(i int) int {
+	n := len(s.greeting)
+	for _, x := range s.exchanges[:i] {
+		n += len(x.receive)
+	}
+	return n
+}
+
+// opening is what is on record before the first exchange.
+func (s *script) opening() []string {
+	if s.mode == ModeTLS {
+		return []string{"connect +OK tls"}
+	}
+	return []string{"connect +OK", "command STLS +OK local", "tls tls"}
+}
+
+func (s *script) rows() []string {
+	all := s.opening()
+	for _, x := range s.exchanges {
+		all = append(all, x.rows()...)
+	}
+	return append(append(all, s.settled...), s.end)
+}
+
+// recordsBehind is how many records must be kept for the client to have n octets.
+func (s *script) recordsBehind(n int) int {
+	records, need, at := len(s.opening()), 0, len(s.greeting)
+	for _, x := range s.exchanges {
+		status := at + strings.IndexByte(x.receive, '\n') + 1
+		switch rows := len(x.rows()); {
+		case n >= at+len(x.receive) && !x.cut && rows > 0:
+			need = records + rows
+		case n > status && x.before != "":
+			need = records + 1
+		}
+		at += len(x.receive)
+		records += len(x.rows())
+	}
+	return need
+}
+
+// recordsBeforeForward is how many records must be kept before exchange i goes to the backend: a QUIT's intent.
+func (s *script) recordsBeforeForward(i int) int {
+	if !strings.HasPrefix(s.exchanges[i].before, "intent") {
+		return 0
+	}
+	records := len(s.opening()) + 1
+	for _, x := range s.exchanges[:i] {
+		records += len(x.rows())
+	}
+	return records
+}
+
+// withoutHalfEnd takes what may begin a terminator from the end of a body.
+func withoutHalfEnd(body string) string {
+	for _, half := range []string{".\r", "."} {
+		if body == half || strings.HasSuffix(body, "\n"+half) {
+			return strings.TrimSuffix(body, half)
+		}
+	}
+	return body
+}
+
+func size(body string) string {
+	if body == "" {
+		return ""
+	}
+	out := fmt.Sprintf(" octets=%d", len(body))
+	if n := strings.Count(body, "\n"); n > 0 {
+		out += fmt.Sprintf(" lines=%d", n)
+	}
+	return out
+}

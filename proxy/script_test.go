@@ -1,0 +1,337 @@
+package proxy
+
+import (
+	"encoding/base64"
+	"fmt"
+	"maps"
+	"math/rand/v2"
+	"slices"
+	"strings"
+)
+
+const password = "wonder land"
+
+var passwordIn64 = base64.StdEncoding.EncodeToString([]byte("\x00alice\x00" + password))
+
+// script is a whole session.
+type script struct {
+	mode        Mode
+	greeting    string
+	exchanges   []exchange
+	cutIn       int // the exchange whose reply the backend is cut in, or -1
+	resetBehind int // the exchange behind which the client resets, or -1
+	settled     []string
+	end         string
+
+	dice    *rand.Rand
+	in      bool // logged in
+	uids    map[int]string
+	deleted map[int]bool
+}
+
+func newScript(dice *rand.Rand) script {
+	s := script{
+		mode: ModeTLS, greeting: "+OK <1.2@b> ready\r\n", cutIn: -1, resetBehind: -1, dice: dice,
+		uids: map[int]string{}, deleted: map[int]bool{},
+	}
+	if dice.IntN(4) == 0 {
+		s.mode = ModeSTLS
+	}
+	s.early()
+	s.some(2, s.early)
+	if dice.IntN(8) > 0 {
+		s.login()
+		s.some(14, s.transaction)
+	}
+	s.finish()
+	return s
+}
+
+func (s *script) some(most int, what func()) {
+	for range s.dice.IntN(most + 1) {
+		what()
+	}
+}
+
+func (s *script) add(x exchange) {
+	x.lockstep = s.dice.IntN(2) == 0
+	s.exchanges = append(s.exchanges, x)
+}
+
+// one adds a command with a one-line reply.
+func (s *script) one(line, head, number, login string, ok bool, text string) {
+	status := map[bool]string{true: "+OK", false: "-ERR"}[ok]
+	x := exchange{
+		send: line + s.lineEnd(), forward: line + "\r\n", reply: status + text + s.lineEnd(),
+		receive: status + text + "\r\n", row: row{head: head, outcome: " " + status, number: number, login: login},
+	}
+	switch code, rest, found := strings.Cut(strings.TrimPrefix(text, " ["), "] "); {
+	case found:
+		x.row.outcome += fmt.Sprintf(" [%s] text=%q", code, rest)
+	case strings.Contains(text, password):
+		x.row.outcome += ` text="` + Redacted + `"`
+	case text != "":
+		x.row.outcome += fmt.Sprintf(" text=%q", text[1:])
+	}
+	s.add(x)
+}
+
+func (s *script) lineEnd() string { return []string{"\r\n", "\n"}[s.dice.IntN(2)] }
+
+func (s *script) text() string {
+	return []string{"", " fine", " [IN-USE] busy", " two words <&>"}[s.dice.IntN(4)]
+}
+
+func (s *script) ok() bool { return s.dice.IntN(4) > 0 }
+
+// early adds what may come before login as well as later.
+func (s *script) early() {
+	switch s.dice.IntN(6) {
+	case 0:
+		s.one("NOOP", "command NOOP", "", "", s.ok(), s.text())
+	case 1:
+		s.capa()
+	case 2:
+		head := "command " + Redacted
+		if s.in {
+			head = `command FROB "` + Redacted + `"`
+		}
+		s.one("Frob 12 34", head, "", "", s.ok(), s.text())
+	case 3:
+		s.one("lang", "command LANG", "", "", false, s.text())
+	default:
+		s.refused()
+	}
+}
+
+// refused adds a line that the proxy refuses by itself.
+func (s *script) refused() {
+	all := []exchange{
+		{send: "STAT\x00\r\n", receive: "-ERR control octets are not allowed in commands\r\n",
+			row: row{front: []string{"anomaly by=client control_octet"}, head: "command " + Redacted, outcome: " -ERR local"}},
+		{send: "\r\n", receive: "-ERR empty command\r\n", row: row{head: "command " + Redacted, outcome: " -ERR local"}},
+		{send: strings.Repeat("x", 513+s.dice.IntN(3000)) + "\r\n", receive: "-ERR line too long\r\n",
+			row: row{front: []string{"anomaly by=client line_too_long"}, head: "command " + Redacted, outcome: " -ERR local"}},
+		{send: "XCLIENT\n", receive: "-ERR [SYS/PERM] not accepted from a client\r\n",
+			row: row{front: []string{"anomaly by=client forged_client"}, head: "command XCLIENT", outcome: " -ERR [SYS/PERM] local"}},
+		{send: "stls\r\n", receive: "-ERR TLS is already active\r\n", row: row{head: "command STLS", outcome: " -ERR local"}},
+		{send: "AUTH GSSAPI\r\n", receive: "-ERR this mechanism does not work through a proxy\r\n",
+			row: row{head: `command AUTH "GSSAPI"`, outcome: " -ERR local"}},
+	}
+	s.add(all[s.dice.IntN(len(all))])
+}
+
+// capa adds CAPA, whose list is rewritten: STLS makes no sense inside TLS.
+func (s *script) capa() {
+	if !s.ok() {
+		list := "USER\r\n"
+		s.add(exchange{send: "CAPA\r\n", forward: "CAPA\r\n", reply: "-ERR\r\n",
+			receive: "+OK capability list follows\r\n" + list + ".\r\n",
+			row:     row{head: "command CAPA", outcome: " +OK local", size: size(list)}})
+		return
+	}
+	list := "TOP\r\nSASL PLAIN\r\nX-LONG " + strings.Repeat("y", s.dice.IntN(12_000)) + "\nPIPELINING\r\n"
+	s.add(exchange{send: "CAPA\r\n", forward: "CAPA\r\n", reply: "+OK\r\nSTLS\r\n" + list + ".\r\n",
+		receive: "+OK\r\n" + list + ".\r\n", row: row{head: "command CAPA", outcome: " +OK", size: size(list)}})
+}
+
+// login adds attempts until one succeeds.
+func (s *script) login() {
+	for !s.in {
+		s.in = s.ok()
+		outcome := map[bool]string{true: LoginOK, false: LoginFailed}[s.in]
+		text := s.text()
+		if s.dice.IntN(3) == 0 {
+			text = " not " + password
+		}
+		if s.dice.IntN(2) == 0 {
+			s.one("user alice", `command USER "alice"`, "", "", true, s.text())
+			s.one("PASS "+password, `command PASS "`+Redacted+`"`, "", ` user="alice" mech=USER login=`+outcome, s.in, text)
+			continue
+		}
+		s.sasl(outcome, text)
+	}
+}
+
+func (s *script) sasl(outcome, text string) {
+	login := ` user="alice" mech=PLAIN login=` + outcome
+	if s.dice.IntN(2) == 0 {
+		s.one("AUTH plain "+passwordIn64, `command AUTH "PLAIN `+Redacted+`"`, "", login, s.in, text)
+		return
+	}
+	s.add(exchange{send: "AUTH plain\r\n", forward: "AUTH plain\r\n", reply: "+ \r\n", receive: "+ \r\n"})
+	s.one(passwordIn64, `command AUTH "PLAIN"`, "", login, s.in, text)
+}
+
+// transaction adds a command of the transaction state.
+func (s *script) transaction() {
+	n := 1 + s.dice.IntN(5)
+	switch s.dice.IntN(9) {
+	case 0:
+		s.early()
+	case 1:
+		s.one("STAT", "command STAT", "", "", s.ok(), " 5 1234")
+	case 2:
+		ok := s.ok()
+		s.one(fmt.Sprint("Dele ", n), fmt.Sprintf(`command DELE "%d"`, n), s.number(n), "", ok, s.text())
+		s.deleted[n] = s.deleted[n] || ok
+	case 3:
+		ok := s.ok()
+		s.one("RSET", "command RSET", "", "", ok, s.text())
+		if ok {
+			s.last().behind = s.fates(DeleteRolledBack)
+		}
+	case 4:
+		s.uidl()
+	case 5:
+		s.body("LIST", "command LIST", "", "", s.lines())
+	case 6:
+		s.body(fmt.Sprintf("TOP %d 0", n), fmt.Sprintf(`command TOP "%d 0"`, n), s.number(n), "opened", s.lines())
+	default:
+		s.body(fmt.Sprint("RETR ", n), fmt.Sprintf(`command RETR "%d"`, n), s.number(n), "opened", s.lines())
+	}
+}
+
+func (s *script) last() *exchange { return &s.exchanges[len(s.exchanges)-1] }
+
+// number is how a record names message n.
+func (s *script) number(n int) string {
+	if uid := s.uids[n]; uid != "" {
+		return fmt.Sprintf(" msg=%d uid=%s", n, uid)
+	}
+	return fmt.Sprintf(" msg=%d", n)
+}
+
+// uidl adds a listing that gives new unique-ids to some messages.
+func (s *script) uidl() {
+	clear(s.uids)
+	list := ""
+	for n := 1; n <= 5; n++ {
+		if s.dice.IntN(4) > 0 {
+			s.uids[n] = fmt.Sprintf("id%d-%d", n, s.dice.IntN(1000))
+			list += fmt.Sprintf("%d %s\r\n", n, s.uids[n])
+		}
+	}
+	s.body("UIDL", "command UIDL", "", "", list)
+}
+
+// body adds a command whose reply has a body; kind is that of the record before it.
+func (s *script) body(line, head, number, kind, body string) {
+	x := exchange{send: line + s.lineEnd(), forward: line + "\r\n", reply: "+OK\r\n" + body + "." + s.lineEnd(),
+		receive: "+OK\r\n" + body + ".\r\n", row: row{head: head, outcome: " +OK", number: number, size: size(body)}}
+	if kind != "" {
+		x.before = kind + strings.TrimPrefix(head, "command") + number
+	}
+	s.add(x)
+}
+
+// lines makes a body as it stands on the wire: dots stuffed, else anything.
+func (s *script) lines() string {
+	var b strings.Builder
+	kinds := []string{"", "..", ".x", "\r.\r", ".\r.", "..\r", "a\x00\xff", "Subject: x"}
+	for range s.dice.IntN(8) {
+		b.WriteString(kinds[s.dice.IntN(len(kinds))] + s.lineEnd())
+		if s.dice.IntN(3) == 0 {
+			b.WriteString(strings.Repeat("z", 1<<s.dice.IntN(18)-s.dice.IntN(2)) + s.lineEnd())
+		}
+	}
+	return b.String()
+}
+
+// fates settles the deletes.
+func (s *script) fates(fate string) (rows []string) {
+	for _, n := range slices.Sorted(maps.Keys(s.deleted)) {
+		if s.deleted[n] {
+			rows = append(rows, fmt.Sprintf("delete%s %s", s.number(n), fate))
+		}
+	}
+	clear(s.deleted)
+	return rows
+}
+
+// pending is the record of the intention to commit the deletes, "" when there are none.
+func (s *script) pending() string {
+	n := 0
+	for _, marked := range s.deleted {
+		if marked {
+			n++
+		}
+	}
+	if n == 0 {
+		return ""
+	}
+	return fmt.Sprintf("intent QUIT count=%d", n)
+}
+
+// finish ends the session: the client leaves with or without QUIT or resets, or the backend is cut.
+func (s *script) finish() {
+	s.end = "end by=client eof"
+	switch s.dice.IntN(5) {
+	case 0:
+		s.cut()
+	case 1:
+		s.resets()
+	case 2, 3:
+		ok := s.ok()
+		s.quit(ok)
+		if ok {
+			s.end, s.last().behind = "end by=client quit", s.fates(DeleteCommitted)
+		}
+	}
+	s.settled = s.fates(DeleteRolledBack)
+}
+
+func (s *script) quit(ok bool) {
+	intent := s.pending()
+	s.one("QUIT", "command QUIT", "", "", ok, s.text())
+	s.last().before = intent
+}
+
+// cut adds a command in whose reply the backend goes away.
+func (s *script) cut() {
+	s.end, s.cutIn = "end by=backend closed", len(s.exchanges)
+	switch kind := s.dice.IntN(5); {
+	case kind == 0:
+		s.quit(true)
+	case kind == 1:
+		s.body("LIST", "command LIST", "", "", s.lines())
+	case kind == 2:
+		s.capa()
+	case s.in:
+		s.body("RETR 1", `command RETR "1"`, s.number(1), "opened", s.lines())
+	default:
+		s.one("NOOP", "command NOOP", "", "", true, " x")
+	}
+	x := s.last()
+	at := s.dice.IntN(len(x.reply))
+	if s.dice.IntN(3) == 0 {
+		at = max(len(x.reply)-1-s.dice.IntN(4), 0) // within the terminator
+	}
+	x.reply, x.behind, x.row.size = x.reply[:at], nil, ""
+	s.cutShort(x)
+	x.send += strings.Repeat("NOOP\r\n", s.dice.IntN(4)) // nobody answers these
+}
+
+// cutShort works out what becomes of x, whose reply is no longer whole.
+func (s *script) cutShort(x *exchange) {
+	status, body, begun := strings.Cut(x.reply, "\n")
+	if begun && !strings.HasPrefix(x.send, "CAPA") { // CAPA is passed on whole or not at all
+		body = withoutHalfEnd(body)
+		x.cut, x.receive, x.row.size = true, status+"\n"+body, size(body)
+		x.row.front, x.row.outcome = []string{"anomaly by=backend unterminated"}, " +OK partial"
+		return
+	}
+	x.receive = "-ERR [SYS/TEMP] the connection to the mail server was lost, try again later\r\n"
+	x.row.outcome = " -ERR [SYS/TEMP] local"
+	if strings.HasPrefix(x.send, "QUIT") {
+		x.behind = s.fates(DeleteUnknown)
+	}
+}
+
+// resets makes the client reset behind one of its commands, whatever of the others is still in flight.
+func (s *script) resets() {
+	if len(s.exchanges) == 0 {
+		return
+	}
+	s.resetBehind = s.dice.IntN(len(s.exchanges))
+}
