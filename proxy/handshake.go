@@ -18,7 +18,11 @@ func (s *session) handshake() error {
 	conn := tls.Server(c.socket, s.server.TLS)
 	failed := make(chan error, 1)
 	go func() { failed <- conn.Handshake() }()
-	if err := <-failed; err != nil {
+	err := <-failed
+	switch {
+	case err != nil && isTimeout(err) && s.server.closing.Load():
+		return errShutdown.silent()
+	case err != nil:
 		s.server.counts.handshake.Add(1)
 		return &ending{side: SideClient, reason: "handshake_failed", err: err}
 	}

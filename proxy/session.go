@@ -257,6 +257,7 @@ func (s *session) refuse(c pop3.Command, reply string) error {
 // replyLocally records ev as answered by the proxy with reply, a whole status line, and queues it.
 func (s *session) replyLocally(ev Event, reply string) error {
 	ev.Local = true
+	ev.Duration = time.Since(ev.Time)
 	note(&ev, pop3.ParseReply([]byte(reply)))
 	return s.reply(ev, []byte(reply))
 }
