@@ -19,6 +19,7 @@ export const query = signal('');
 export const predicate = computed(() => compile(query.value));
 
 const listeners = new Set();
+let pending = []; // frames for the next draw: the model changes only with the page, or a scroll in between would mistake its rows
 let held = []; // frames that wait while paused
 let heldRecords = 0;
 let received = 0; // the newest record taken in, applied or held
@@ -47,10 +48,9 @@ export function onRecords(f) {
 export function togglePause() {
   paused.value = !paused.value;
   if (paused.value) return;
-  const frames = held;
   const full = heldRecords >= KEEP;
+  pending = pending.concat(held);
   [held, heldRecords] = [[], 0];
-  frames.forEach(apply);
   if (full) stream.again(); // what was not held any more is still in the log
   draw();
 }
@@ -68,15 +68,15 @@ function take(frame) {
 }
 
 function admit(frame) {
-  if (!paused.value) return accept(frame, apply);
+  if (!paused.value) return accept(frame, pending);
   if (heldRecords >= KEEP) return; // resuming asks the log for the rest
   heldRecords += frame.records?.length ?? 0;
-  accept(frame, (f) => held.push(f));
+  accept(frame, held);
 }
 
-function accept(frame, keep) {
+function accept(frame, queue) {
   received = frame.type === 'hello' ? frame.after : Math.max(received, frame.records.at(-1).seq);
-  keep(frame);
+  queue.push(frame);
 }
 
 function apply(frame) {
@@ -97,6 +97,7 @@ function draw() {
   drawing = true;
   const then = () => {
     drawing = false;
+    for (const frame of pending.splice(0)) apply(frame);
     tick.value++;
   };
   if (document.hidden) setTimeout(then, 1000);
