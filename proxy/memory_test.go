@@ -190,8 +190,11 @@ func (k kept) Wait() error { return k.err }
 func (l *memoryLog) rows() []string {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	var rows []string
-	for _, ev := range l.events {
+	return rowsOf(l.events)
+}
+
+func rowsOf(events []Event) (rows []string) {
+	for _, ev := range events {
 		rows = append(rows, summary(ev))
 	}
 	return rows

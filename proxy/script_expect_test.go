@@ -49,6 +49,21 @@ func (s *script) received() string {
 	return all
 }
 
+// begin is the proxy's reply to STLS.
+const begin = "+OK begin TLS negotiation\r\n"
+
+// sent is how many octets the client sends, when nothing stops it.
+func (s *script) sent() int64 {
+	n := 0
+	if s.mode == ModeSTLS {
+		n += len("STLS\r\n")
+	}
+	for _, x := range s.exchanges {
+		n += len(x.send)
+	}
+	return int64(n)
+}
+
 // ends is where the replies end that come before exchange i's.
 func (s *script) ends(i int) int {
 	n := len(s.greeting)

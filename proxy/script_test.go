@@ -20,6 +20,7 @@ type script struct {
 	exchanges   []exchange
 	cutIn       int // the exchange whose reply the backend is cut in, or -1
 	resetBehind int // the exchange behind which the client resets, or -1
+	keeps       int // how many records the log keeps before it fails, or -1
 	settled     []string
 	end         string
 
@@ -31,7 +32,7 @@ type script struct {
 
 func newScript(dice *rand.Rand) script {
 	s := script{
-		mode: ModeTLS, greeting: "+OK <1.2@b> ready\r\n", cutIn: -1, resetBehind: -1, dice: dice,
+		mode: ModeTLS, greeting: "+OK <1.2@b> ready\r\n", cutIn: -1, resetBehind: -1, keeps: -1, dice: dice,
 		uids: map[int]string{}, deleted: map[int]bool{},
 	}
 	if dice.IntN(4) == 0 {

@@ -2,32 +2,38 @@ package proxy
 
 import (
 	"bytes"
+	"fmt"
 	"math/rand/v2"
 	"net"
+	"slices"
 	"time"
 )
 
-// slowLog keeps each record a while after it was given.
+// slowLog keeps each record a while after it was given, and none after the first keeps, unless that is -1.
 type slowLog struct {
 	memoryLog
-	dice *rand.Rand
-	due  []time.Time
+	dice  *rand.Rand
+	keeps int
+	due   []time.Time // of what is kept
+	last  time.Time   // when the last receipt is told
 }
 
 func (l *slowLog) Record(ev Event) Receipt {
-	l.memoryLog.Record(ev)
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	at := time.Now().Add(time.Duration(l.dice.IntN(40)) * time.Millisecond)
-	if n := len(l.due); n > 0 && at.Before(l.due[n-1]) {
-		at = l.due[n-1]
+	if at := time.Now().Add(time.Duration(l.dice.IntN(40)) * time.Millisecond); at.After(l.last) {
+		l.last = at
 	}
-	l.due = append(l.due, at)
-	return later(at)
+	if len(l.events) == l.keeps {
+		l.broken = fmt.Errorf("no more: %w", ErrNotRecorded)
+		return later{l.last, l.broken}
+	}
+	l.events = append(l.events, ev)
+	l.due = append(l.due, l.last)
+	return later{l.last, nil}
 }
 
-// kept returns how many records are safe by now.
-func (l *slowLog) kept() int {
+func (l *slowLog) Kept() int {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	n := 0
@@ -37,11 +43,23 @@ func (l *slowLog) kept() int {
 	return n
 }
 
-type later time.Time
+func (l *slowLog) Events() []Event {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return slices.Clone(l.events)
+}
+
+func (l *slowLog) Close() {}
+
+// later is a Receipt that is told at a certain time.
+type later struct {
+	at  time.Time
+	err error
+}
 
 func (r later) Wait() error {
-	time.Sleep(time.Until(time.Time(r)))
-	return nil
+	time.Sleep(time.Until(r.at))
+	return r.err
 }
 
 // hungUp is the relay's end of the backend connection; it notes when the relay closes it.

@@ -1,0 +1,84 @@
+package proxy
+
+import (
+	"fmt"
+	"strings"
+	"time"
+)
+
+// judge holds the whole session against the script.
+func (m *simulation) judge() {
+	events := m.log.Events()
+	if text := fmt.Sprint(events); strings.Contains(text, password) || strings.Contains(text, passwordIn64) {
+		m.t.Error("a secret is on record:", text)
+	}
+	rows := rowsOf(events)
+	switch {
+	case m.script.resetBehind < 0:
+		m.judgeWhole(rows)
+	case len(rows) == 0: // it never said anything
+		return
+	default:
+		m.judgeReset(rows)
+	}
+	if table, ok := m.log.(interface{ Tally(SessionID) Tally }); ok {
+		m.judgeTally(table.Tally(events[0].Session), rows)
+	}
+}
+
+// judgeWhole holds a session that took its course, to the last octet.
+func (m *simulation) judgeWhole(rows []string) {
+	if want := m.script.received(); string(m.got) != want {
+		m.t.Errorf("the client got %d octets, want %d; not %s", len(m.got), len(want), brief(want[len(m.got):]))
+	}
+	if got, want := strings.Join(rows, "\n"), strings.Join(m.script.rows(), "\n"); got != want {
+		m.t.Errorf("records:\n%s\nwant:\n%s", got, want)
+	}
+}
+
+// judgeReset holds a session that the client reset against the script: what is on record is its beginning, then
+// at most one command without a whole reply, the fate of each delete, and the end.
+func (m *simulation) judgeReset(rows []string) {
+	want := m.script.rows()
+	same := 0
+	for same < len(rows) && same < len(want) && rows[same] == want[same] {
+		same++
+	}
+	rest := rows[same:]
+	if len(rest) > 0 && strings.HasPrefix(rest[0], "command ") {
+		rest = rest[1:]
+	}
+	for len(rest) > 0 && strings.HasPrefix(rest[0], "delete ") {
+		rest = rest[1:]
+	}
+	quit := strings.HasSuffix(rows[len(rows)-1], "client quit")
+	if len(rest) > 1 || len(rest) == 0 && !quit || len(rest) == 1 && rest[0] != "end by=client reset" {
+		m.t.Errorf("records:\n%s\nof:\n%s", strings.Join(rows, "\n"), strings.Join(want, "\n"))
+	}
+	if marked, settled := deletes(rows); marked != settled {
+		m.t.Errorf("%d deletes and %d fates:\n%s", marked, settled, strings.Join(rows, "\n"))
+	}
+	last := m.script.exchanges[m.script.resetBehind].forward
+	if late := m.goneAt.Sub(m.resetAt); late > time.Second && last != "QUIT\r\n" {
+		m.t.Errorf("the backend was kept for %v after the client's reset", late)
+	}
+}
+
+// deletes counts the messages that were marked as deleted, once each until their fate, and the fates.
+func deletes(rows []string) (marked, settled int) {
+	open := map[string]bool{}
+	for _, row := range rows {
+		words := strings.Fields(row)
+		switch {
+		case strings.HasPrefix(row, "command DELE") && strings.Contains(row, "+OK"):
+			if n := strings.Trim(words[2], `"`); !open[n] {
+				open[n] = true
+				marked++
+			}
+		case words[0] == "delete":
+			delete(open, strings.TrimPrefix(words[1], "msg="))
+			settled++
+		}
+	}
+	return marked, settled
+}
