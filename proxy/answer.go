@@ -176,14 +176,18 @@ func (s *session) list(c pop3.Command, ownStatus string, own func([]byte) []byte
 	return s.sayList(ev, line, lines)
 }
 
+// sayList is a whole reply with a body of the proxy's making. Once a part of it may be out, nothing but its end
+// may follow.
 func (s *session) sayList(ev Event, status, lines []byte) error {
-	if err := s.say(status); err != nil {
-		return err
-	}
 	var body pop3.Body
+	if err := s.say(status); err != nil {
+		return s.partial(ev, &body, err)
+	}
+	s.client.inReply = true
+	begin := s.client.queued()
 	body.Scan(lines)
 	if err := s.client.queue(lines); err != nil {
-		return clientEnd(err)
+		return s.cutShort(ev, &body, begin, clientEnd(err))
 	}
 	if err := s.terminate(ev, &body); err != nil {
 		return err

@@ -126,6 +126,7 @@ func plainLine(line []byte) bool {
 func (s *session) authDone(d *authDialogue, line []byte) error {
 	reply := pop3.ParseReply(line)
 	if reply.Status != pop3.StatusOK && reply.Status != pop3.StatusErr {
+		s.login(&d.ev, d.sasl.User, d.sasl.Mechanism, false)
 		return s.unframed(d.ev)
 	}
 	d.ev.Duration = time.Since(d.ev.Time)

@@ -2,6 +2,7 @@ package proxy
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 )
@@ -13,13 +14,16 @@ func (m *simulation) judge() {
 		m.t.Error("a secret is on record:", text)
 	}
 	rows := rowsOf(events)
-	switch {
-	case m.script.resetBehind < 0:
-		m.judgeWhole(rows)
-	case len(rows) == 0: // it never said anything
+	switch whole := len(m.script.rows()); {
+	case m.script.resetBehind >= 0 && len(rows) == 0:
+		return // it never said anything
+	case m.script.resetBehind >= 0:
+		m.judgeReset(rows)
+	case m.script.keeps >= 0 && m.script.keeps < whole:
+		m.judgeRefused(rows)
 		return
 	default:
-		m.judgeReset(rows)
+		m.judgeWhole(rows)
 	}
 	if table, ok := m.log.(interface{ Tally(SessionID) Tally }); ok {
 		m.judgeTally(table.Tally(events[0].Session), rows)
@@ -33,6 +37,24 @@ func (m *simulation) judgeWhole(rows []string) {
 	}
 	if got, want := strings.Join(rows, "\n"), strings.Join(m.script.rows(), "\n"); got != want {
 		m.t.Errorf("records:\n%s\nwant:\n%s", got, want)
+	}
+}
+
+// judgeRefused holds a session whose log failed: what is on record is its beginning, and the client has been told,
+// unless it has everything, or a part of a message that cannot be taken back.
+func (m *simulation) judgeRefused(rows []string) {
+	all := m.script.rows()
+	got, want := strings.Join(rows, "\n"), strings.Join(all[:min(len(rows), m.script.keeps)], "\n")
+	if _, slow := m.log.(*slowLog); got != want || slow && len(rows) < m.script.keeps {
+		m.t.Errorf("records:\n%s\nwant %d of:\n%s", got, m.script.keeps, strings.Join(all, "\n"))
+	}
+	n, _ := m.script.relayed(string(m.got))
+	told, owed := string(m.got[n:]), ""
+	if slices.Contains(m.script.betweens(), n) {
+		owed = refusal
+	}
+	if told != owed {
+		m.t.Errorf("the client has %d octets of %d, then %q, want %q", n, len(m.script.received()), told, owed)
 	}
 }
 

@@ -77,6 +77,7 @@ func (s *session) relay(c pop3.Command) error {
 	reply := pop3.ParseReply(line)
 	switch {
 	case reply.Status != pop3.StatusOK && reply.Status != pop3.StatusErr:
+		s.attempt(c, &ev, false)
 		return s.unframed(ev)
 	case reply.Status == pop3.StatusOK && (c.Multiline() || s.siteVerb(c)):
 		if c.Discloses() && !opened { // logged in by a verb that nobody knows
@@ -143,8 +144,7 @@ func (s *session) relayBody(c pop3.Command, ev Event, reply pop3.Reply, line []b
 	}
 	body, err := s.body(sink)
 	if err != nil {
-		body.Octets = min(body.Octets, max(0, s.client.reachable()-begin))
-		return s.partial(ev, body, err)
+		return s.cutShort(ev, body, begin, err)
 	}
 	return s.terminate(ev, body)
 }
@@ -154,8 +154,9 @@ func (s *session) terminate(ev Event, body *pop3.Body) error {
 	ev.Duration = time.Since(ev.Time)
 	ev.Octets, ev.Lines = body.Octets, body.Lines
 	s.client.due = s.record(ev)
+	err := s.client.queue([]byte(".\r\n")) // what is in its way goes first, and is still a part
 	s.client.inReply = false
-	if err := s.client.queue([]byte(".\r\n")); err != nil {
+	if err != nil {
 		return clientEnd(err)
 	}
 	return nil
@@ -180,6 +181,12 @@ func (s *session) body(sink func([]byte) error) (*pop3.Body, error) {
 			return &body, err
 		}
 	}
+}
+
+// cutShort is partial for a body that began behind octet begin of what was queued: not all of it may have gone.
+func (s *session) cutShort(ev Event, body *pop3.Body, begin int64, err error) error {
+	body.Octets = min(body.Octets, max(0, s.client.reachable()-begin))
+	return s.partial(ev, body, err)
 }
 
 // partial records a reply that was cut: what the client was sent of it is no whole reply.

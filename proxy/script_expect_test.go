@@ -8,6 +8,7 @@ import (
 
 // exchange is one line of the client's and what must come of it.
 type exchange struct {
+	unasked  bool   // the client sends nothing, and the backend replies when nothing else is on its way
 	send     string // by the client
 	lockstep bool   // not before the replies to all that was sent before
 	forward  string // what the backend gets; "" when the proxy answers by itself
@@ -87,6 +88,33 @@ func (s *script) rows() []string {
 		all = append(all, x.rows()...)
 	}
 	return append(append(all, s.settled...), s.end)
+}
+
+// refusal is what the client is told when the log has failed.
+const refusal = unrecorded + "\r\n"
+
+// relayed is how many octets of got are the script's. When the log has failed between two replies, they may be
+// followed by the refusal, or by a part of it.
+func (s *script) relayed(got string) (n int, ok bool) {
+	all := s.received()
+	if strings.HasPrefix(all, got) {
+		return len(got), true
+	}
+	for _, n := range s.betweens() {
+		if s.keeps >= 0 && n <= len(got) && all[:n] == got[:n] && strings.HasPrefix(refusal, got[n:]) {
+			return n, true
+		}
+	}
+	return 0, false
+}
+
+// betweens are where one reply has ended and another is to begin.
+func (s *script) betweens() []int {
+	all := []int{0}
+	for i := range s.exchanges {
+		all = append(all, s.ends(i))
+	}
+	return all
 }
 
 // recordsBehind is how many records must be kept for the client to have n octets.

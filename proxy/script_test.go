@@ -18,22 +18,24 @@ type script struct {
 	mode        Mode
 	greeting    string
 	exchanges   []exchange
-	cutIn       int // the exchange whose reply the backend is cut in, or -1
-	resetBehind int // the exchange behind which the client resets, or -1
-	keeps       int // how many records the log keeps before it fails, or -1
+	brokenIn    int  // the exchange behind whose reply, whole or not, the backend goes away, or -1
+	byReset     bool // that is how it goes
+	resetBehind int  // the exchange behind which the client resets, or -1
+	keeps       int  // how many records the log keeps before it fails, or -1
 	settled     []string
 	end         string
 
 	dice    *rand.Rand
 	in      bool // logged in
+	failed  bool // a login was refused
 	uids    map[int]string
 	deleted map[int]bool
 }
 
 func newScript(dice *rand.Rand) script {
 	s := script{
-		mode: ModeTLS, greeting: "+OK <1.2@b> ready\r\n", cutIn: -1, resetBehind: -1, keeps: -1, dice: dice,
-		uids: map[int]string{}, deleted: map[int]bool{},
+		mode: ModeTLS, greeting: "+OK <1.2@b> ready\r\n", brokenIn: -1, resetBehind: -1, keeps: -1,
+		dice: dice, uids: map[int]string{}, deleted: map[int]bool{},
 	}
 	if dice.IntN(4) == 0 {
 		s.mode = ModeSTLS
@@ -45,6 +47,7 @@ func newScript(dice *rand.Rand) script {
 		s.some(14, s.transaction)
 	}
 	s.finish()
+	s.logFails()
 	return s
 }
 
@@ -140,6 +143,7 @@ func (s *script) capa() {
 func (s *script) login() {
 	for !s.in {
 		s.in = s.ok()
+		s.failed = s.failed || !s.in
 		outcome := map[bool]string{true: LoginOK, false: LoginFailed}[s.in]
 		text := s.text()
 		if s.dice.IntN(3) == 0 {
@@ -262,77 +266,4 @@ func (s *script) pending() string {
 		return ""
 	}
 	return fmt.Sprintf("intent QUIT count=%d", n)
-}
-
-// finish ends the session: the client leaves with or without QUIT or resets, or the backend is cut.
-func (s *script) finish() {
-	s.end = "end by=client eof"
-	switch s.dice.IntN(5) {
-	case 0:
-		s.cut()
-	case 1:
-		s.resets()
-	case 2, 3:
-		ok := s.ok()
-		s.quit(ok)
-		if ok {
-			s.end, s.last().behind = "end by=client quit", s.fates(DeleteCommitted)
-		}
-	}
-	s.settled = s.fates(DeleteRolledBack)
-}
-
-func (s *script) quit(ok bool) {
-	intent := s.pending()
-	s.one("QUIT", "command QUIT", "", "", ok, s.text())
-	s.last().before = intent
-}
-
-// cut adds a command in whose reply the backend goes away.
-func (s *script) cut() {
-	s.end, s.cutIn = "end by=backend closed", len(s.exchanges)
-	switch kind := s.dice.IntN(5); {
-	case kind == 0:
-		s.quit(true)
-	case kind == 1:
-		s.body("LIST", "command LIST", "", "", s.lines())
-	case kind == 2:
-		s.capa()
-	case s.in:
-		s.body("RETR 1", `command RETR "1"`, s.number(1), "opened", s.lines())
-	default:
-		s.one("NOOP", "command NOOP", "", "", true, " x")
-	}
-	x := s.last()
-	at := s.dice.IntN(len(x.reply))
-	if s.dice.IntN(3) == 0 {
-		at = max(len(x.reply)-1-s.dice.IntN(4), 0) // within the terminator
-	}
-	x.reply, x.behind, x.row.size = x.reply[:at], nil, ""
-	s.cutShort(x)
-	x.send += strings.Repeat("NOOP\r\n", s.dice.IntN(4)) // nobody answers these
-}
-
-// cutShort works out what becomes of x, whose reply is no longer whole.
-func (s *script) cutShort(x *exchange) {
-	status, body, begun := strings.Cut(x.reply, "\n")
-	if begun && !strings.HasPrefix(x.send, "CAPA") { // CAPA is passed on whole or not at all
-		body = withoutHalfEnd(body)
-		x.cut, x.receive, x.row.size = true, status+"\n"+body, size(body)
-		x.row.front, x.row.outcome = []string{"anomaly by=backend unterminated"}, " +OK partial"
-		return
-	}
-	x.receive = "-ERR [SYS/TEMP] the connection to the mail server was lost, try again later\r\n"
-	x.row.outcome = " -ERR [SYS/TEMP] local"
-	if strings.HasPrefix(x.send, "QUIT") {
-		x.behind = s.fates(DeleteUnknown)
-	}
-}
-
-// resets makes the client reset behind one of its commands, whatever of the others is still in flight.
-func (s *script) resets() {
-	if len(s.exchanges) == 0 {
-		return
-	}
-	s.resetBehind = s.dice.IntN(len(s.exchanges))
 }

@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"net"
-	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -114,6 +113,9 @@ func (m *simulation) playClient() {
 	var reading sync.WaitGroup
 	reading.Go(func() { m.read(p.conn) })
 	for i, x := range m.script.exchanges {
+		if x.unasked {
+			break
+		}
 		if x.lockstep && !m.awaitReplies(i) {
 			break
 		}
@@ -124,7 +126,7 @@ func (m *simulation) playClient() {
 			break
 		}
 	}
-	if m.script.resetBehind < 0 {
+	if m.script.resetBehind < 0 && !m.script.last().unasked {
 		m.client.CloseWrite()
 	}
 	reading.Wait()
@@ -171,13 +173,14 @@ func (m *simulation) take(p []byte) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.got = append(m.got, p...)
-	if !strings.HasPrefix(m.script.received(), string(m.got)) {
+	n, ok := m.script.relayed(string(m.got))
+	if !ok {
 		at := commonPrefix(m.script.received(), string(m.got))
 		m.t.Errorf("the client got, from octet %d on, %s\nwant %s", at, brief(string(m.got[at:])),
 			brief(m.script.received()[at:]))
 	}
-	if need, kept := m.script.recordsBehind(len(m.got)), m.log.Kept(); kept < need {
-		m.t.Errorf("the client has %d octets, which stand on %d records, and %d are kept", len(m.got), need, kept)
+	if need, kept := m.script.recordsBehind(n), m.log.Kept(); kept < need {
+		m.t.Errorf("the client has %d octets, which stand on %d records, and %d are kept", n, need, kept)
 	}
 }
 
@@ -195,30 +198,62 @@ func (m *simulation) playBackend() {
 	p := &peer{raw: m.backend, conn: m.backend}
 	inPieces(m.backend, []byte(m.script.greeting), m.backendDice)
 	for i, x := range m.script.exchanges {
-		if x.forward == "" {
+		switch {
+		case x.unasked:
+			m.logOut(i)
+			return
+		case x.forward == "":
 			continue
-		}
-		got := p.receive(len(x.forward))
-		if got != x.forward && (got != "" || m.script.resetBehind < 0) {
-			m.t.Errorf("the backend got %s, want %s", brief(got), brief(x.forward))
-		}
-		if got != x.forward {
+		case !m.heard(p, i):
 			return
 		}
-		if need, kept := m.script.recordsBeforeForward(i), m.log.Kept(); kept < need {
-			m.t.Errorf("%s was forwarded behind %d records, and %d are kept", brief(x.forward), need, kept)
-		}
-		pause(m.backendDice)
-		if m.waiting() {
-			m.t.Errorf("more than %s is in flight", brief(x.forward))
-		}
 		inPieces(m.backend, []byte(x.reply), m.backendDice)
-		if m.script.cutIn == i {
+		if m.script.brokenIn == i {
+			m.breakOff()
 			return
 		}
 	}
 	if rest := p.receive(1); rest != "" {
 		m.t.Errorf("the backend also got %q", rest)
+	}
+}
+
+// heard takes the command of exchange i and reports whether it came.
+func (m *simulation) heard(p *peer, i int) bool {
+	want := m.script.exchanges[i].forward
+	got := p.receive(len(want))
+	if got != want {
+		if got != "" || m.script.resetBehind < 0 && m.script.keeps < 0 {
+			m.t.Errorf("the backend got %s, want %s", brief(got), brief(want))
+		}
+		return false
+	}
+	if need, kept := m.script.recordsBeforeForward(i), m.log.Kept(); kept < need {
+		m.t.Errorf("%s was forwarded behind %d records, and %d are kept", brief(want), need, kept)
+	}
+	pause(m.backendDice)
+	if m.waiting() {
+		m.t.Errorf("more than %s is in flight", brief(want))
+	}
+	return true
+}
+
+// logOut says good-bye, at once (what takes more than a second is none), to a client that has been silent for a while.
+func (m *simulation) logOut(i int) {
+	most := 10 * time.Second
+	if m.script.in {
+		most = 10 * time.Minute
+	}
+	m.awaitReplies(i)
+	time.Sleep(time.Duration(m.backendDice.Int64N(int64(most))))
+	m.backend.Write([]byte(m.script.exchanges[i].reply))
+}
+
+// breakOff ends the backend's connection. A reset overtakes what is unread, so that waits for it to be read.
+func (m *simulation) breakOff() {
+	if m.script.byReset {
+		time.Sleep(time.Second)
+		m.backend.reset()
 	}
 }
 
