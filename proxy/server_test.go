@@ -128,8 +128,25 @@ func (c *talker) wantEnd() {
 	}
 }
 
+// reset breaks the connection off.
+func (c *talker) reset() {
+	socket := c.conn.(*tls.Conn).NetConn().(*net.TCPConn)
+	socket.SetLinger(0)
+	socket.Close()
+}
+
+// backendsGone waits until the server has let all its backend connections go.
+func (w *world) backendsGone(limit time.Duration) {
+	w.t.Helper()
+	for began := time.Now(); w.backend.connections() > 0; time.Sleep(time.Millisecond) {
+		if time.Since(began) > limit {
+			w.t.Fatalf("a backend connection is still there after %v", limit)
+		}
+	}
+}
+
 // tinyBackend answers every command with +OK; RETR n has a body of n lines, CAPA and TOP have empty ones; SLOW
-// answers after a while.
+// answers after a while, HANG never, DRIP octet by octet; AUTH challenges.
 type tinyBackend struct {
 	l    net.Listener
 	mu   sync.Mutex
@@ -187,9 +204,27 @@ func (b *tinyBackend) serve(conn net.Conn) {
 			reply += ".\r\n"
 		case "SLOW":
 			time.Sleep(400 * time.Millisecond)
+		case "AUTH":
+			reply = "+ \r\n"
+		case "HANG":
+			continue
+		case "DRIP":
+			dripStatus(conn)
+			continue
 		}
 		io.WriteString(conn, reply)
 		if verb == "QUIT" {
+			return
+		}
+	}
+}
+
+// dripStatus writes a status line that never ends, until nobody reads it.
+func dripStatus(conn net.Conn) {
+	io.WriteString(conn, "+OK ")
+	for range 200 {
+		time.Sleep(20 * time.Millisecond)
+		if _, err := conn.Write([]byte{'x'}); err != nil {
 			return
 		}
 	}
@@ -367,19 +402,12 @@ func TestNeitherSideOutlivesTheOther(t *testing.T) {
 	w := newWorld(t, nil)
 	client := w.login()
 	time.Sleep(2 * quiet)
-	client.conn.(*tls.Conn).NetConn().(*net.TCPConn).SetLinger(0)
-	client.conn.(*tls.Conn).NetConn().Close()
-	gone := time.Now()
-	for w.backend.connections() > 0 {
-		if time.Since(gone) > time.Second {
-			t.Fatal("the backend's connection is still there")
-		}
-		time.Sleep(time.Millisecond)
-	}
+	client.reset()
+	w.backendsGone(time.Second)
 	other := w.login()
 	time.Sleep(2 * quiet)
 	w.backend.close()
-	gone = time.Now()
+	gone := time.Now()
 	other.wantEnd()
 	if d := time.Since(gone); d > time.Second {
 		t.Errorf("the client's connection went after %v", d)
