@@ -1,0 +1,105 @@
+package proxy
+
+import (
+	"crypto/tls"
+	"fmt"
+	"io"
+	"net"
+	"strings"
+	"testing"
+	"time"
+)
+
+// fuse is a connection that is reset once so many octets have been written to it.
+type fuse struct {
+	net.Conn
+	left int
+}
+
+func (f *fuse) Write(p []byte) (int, error) {
+	if len(p) < f.left {
+		f.left -= len(p)
+		return f.Conn.Write(p)
+	}
+	n, _ := f.Conn.Write(p[:f.left])
+	f.left = 0
+	f.Conn.(*net.TCPConn).SetLinger(0)
+	f.Conn.Close()
+	return n, io.ErrClosedPipe
+}
+
+// A client that resets at any moment of its handshake or login leaves nothing behind.
+func TestResetAnywhereInLogin(t *testing.T) {
+	w := newWorld(t, nil)
+	for n, whole := 1, false; !whole; n += 23 {
+		whole = w.loginUntil(n)
+	}
+	w.backendsGone(2 * time.Second)
+	for began := time.Now(); w.server.Stats().Sessions > 0; time.Sleep(time.Millisecond) {
+		if time.Since(began) > 2*time.Second {
+			t.Fatal("a session outlives its client")
+		}
+	}
+	begun, ended := 0, 0
+	for _, row := range w.log.rows() {
+		switch {
+		case strings.HasPrefix(row, "connect"):
+			begun++
+		case strings.HasPrefix(row, "end by=client"):
+			ended++
+		case strings.HasPrefix(row, "end"):
+			t.Error(row)
+		}
+	}
+	if begun != ended || begun == 0 {
+		t.Errorf("%d sessions on record, %d ends of a client's doing", begun, ended)
+	}
+}
+
+// loginUntil logs in, and reports whether that was done with n octets. Either way the connection is reset.
+func (w *world) loginUntil(n int) bool {
+	socket, err := net.Dial("tcp", w.pop3s)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	f := &fuse{socket, n}
+	conn := tls.Client(f, &tls.Config{InsecureSkipVerify: true})
+	reply := make([]byte, 100)
+	for _, line := range []string{"", "USER alice\r\n", "PASS wonderland\r\n"} {
+		if _, err := io.WriteString(conn, line); err != nil {
+			return false
+		}
+		conn.SetReadDeadline(time.Now().Add(10 * time.Second))
+		if _, err := conn.Read(reply); err != nil {
+			return false
+		}
+	}
+	f.left = 0
+	f.Write(nil)
+	return true
+}
+
+// What is no TLS record ends the session, wherever it comes: behind the handshake it may be somebody in between.
+func TestGarbageInsideTLS(t *testing.T) {
+	w := newWorld(t, nil)
+	all := []string{
+		"\x17\x03\x03\x00\x20" + strings.Repeat("x", 32), // not sealed by the key
+		"\x17\x03\x03\xff\xff" + strings.Repeat("x", 99), // too long for a record
+		"\x16\x03\x01\x00\x05\x01\x00\x00\x01\x00",       // another hello
+		"QUIT\r\n",
+		"\x80\x00\xff",
+	}
+	for i, garbage := range all {
+		c := w.login()
+		socket := c.conn.(*tls.Conn).NetConn()
+		fmt.Fprint(socket, garbage)
+		socket.(*net.TCPConn).CloseWrite()
+		c.conn.SetReadDeadline(time.Now().Add(10 * time.Second))
+		if rest, err := io.ReadAll(c.r); len(rest) > 0 || isTimeout(err) {
+			t.Errorf("%q: the session goes on: %q, %v", garbage, rest, err)
+		}
+		w.rowsWith("end by=client", i+1)
+	}
+	w.backendsGone(time.Second)
+	w.rowsWith("command QUIT", 0)
+}
