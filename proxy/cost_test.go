@@ -18,7 +18,9 @@ import (
 
 // 200 connections that drip, half of them before TLS and half after, cost a good session less than 100 ms.
 func TestSlowLorisCostsOthersNothing(t *testing.T) {
-	w := newWorld(t, func(s *Server) { s.Limits.PerAddress = 1000 })
+	w := newWorld(t, func(s *Server) {
+		s.Limits = Limits{PerAddress: 1000, Handshake: time.Hour, Login: time.Hour} // nobody goes early
+	})
 	alone := w.goodSession()
 	ctx, cancel := context.WithCancel(t.Context())
 	var dripping sync.WaitGroup
@@ -34,9 +36,7 @@ func TestSlowLorisCostsOthersNothing(t *testing.T) {
 		}
 		dripping.Go(func() { drip(ctx, conn, i%2 == 0) })
 	}
-	for w.backend.connections() < 100 {
-		time.Sleep(time.Millisecond)
-	}
+	w.await("dripped on", time.Minute, func() bool { return w.backend.connections() >= 100 })
 	if among := w.goodSession(); among-alone > 100*time.Millisecond {
 		t.Errorf("a session takes %v alone and %v among 200 slow lorises", alone, among)
 	}

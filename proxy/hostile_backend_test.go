@@ -89,8 +89,13 @@ func TestEndlessBodyToAReaderThatStalls(t *testing.T) {
 		c := w.login()
 		io.WriteString(c.conn, "RETR 1\r\n")
 	}
-	stalled.Go(func() { w.rowsWith("end by=client stalled", 4) })
+	stalled.Go(func() {
+		for began := time.Now(); w.server.Stats().Sessions > 0 && time.Since(began) < 10*time.Second; {
+			time.Sleep(10 * time.Millisecond)
+		}
+	})
 	if cost := int64(watchMemory(&stalled)) - int64(before); cost > 16<<20 {
 		t.Errorf("%d kB", cost>>10)
 	}
+	w.rowsWith("end by=client stalled", 4)
 }

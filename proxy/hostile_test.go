@@ -151,9 +151,7 @@ func TestOneAddressCannotTakeAllPlaces(t *testing.T) {
 		}
 		defer conn.Close()
 	}
-	for w.server.Stats().Accepted < 40 {
-		time.Sleep(time.Millisecond)
-	}
+	w.await("accepting", 10*time.Second, func() bool { return w.server.Stats().Accepted == 40 })
 	if n := w.server.Stats().Sessions; n > 5+spareAtAddress {
 		t.Errorf("one address that may have 5 sessions holds %d", n)
 	}

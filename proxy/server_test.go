@@ -135,14 +135,26 @@ func (c *talker) reset() {
 	socket.Close()
 }
 
+// await waits until what is so, and fails with the records when that takes too long.
+func (w *world) await(what string, limit time.Duration, is func() bool) {
+	w.t.Helper()
+	for began := time.Now(); !is(); time.Sleep(time.Millisecond) {
+		if time.Since(began) > limit {
+			w.t.Fatalf("not %s after %v: %+v\n%s", what, limit, w.server.Stats(), strings.Join(w.log.rows(), "\n"))
+		}
+	}
+}
+
+// sessionsLeft waits until the server has no more than n sessions.
+func (w *world) sessionsLeft(n int64) {
+	w.t.Helper()
+	w.await("down in sessions", 10*time.Second, func() bool { return w.server.Stats().Sessions <= n })
+}
+
 // backendsGone waits until the server has let all its backend connections go.
 func (w *world) backendsGone(limit time.Duration) {
 	w.t.Helper()
-	for began := time.Now(); w.backend.connections() > 0; time.Sleep(time.Millisecond) {
-		if time.Since(began) > limit {
-			w.t.Fatalf("a backend connection is still there after %v", limit)
-		}
-	}
+	w.await("rid of the backend", limit, func() bool { return w.backend.connections() == 0 })
 }
 
 // tinyBackend answers every command with +OK; RETR n has a body of n lines, CAPA and TOP have empty ones; SLOW
@@ -254,9 +266,7 @@ func TestLimitPerAddress(t *testing.T) {
 	third.wantEnd()
 	first.ask("QUIT", "+OK\r\n")
 	first.wantEnd()
-	for w.server.Stats().Sessions > 1 {
-		time.Sleep(time.Millisecond)
-	}
+	w.sessionsLeft(1)
 	w.dial().ask("NOOP", "+OK\r\n")
 	if refused := w.server.Stats().Refused; refused != 1 {
 		t.Errorf("%d refused, want 1", refused)
@@ -295,9 +305,7 @@ func TestSilentProbesAreCounted(t *testing.T) {
 		io.Copy(io.Discard, conn)
 		conn.Close()
 	}
-	for w.server.Stats().Sessions > 0 {
-		time.Sleep(time.Millisecond)
-	}
+	w.sessionsLeft(0)
 	w.server.probes.flush()
 	rows := w.log.rows()
 	slices.Sort(rows)
@@ -526,8 +534,6 @@ func TestLimitPerUser(t *testing.T) {
 	w.rowsWith(`-ERR [SYS/TEMP] local user="alice" mech=USER login=failed too_many_of_user`, 1)
 	first.ask("QUIT", "+OK\r\n")
 	first.wantEnd()
-	for w.server.Stats().Sessions > 0 {
-		time.Sleep(time.Millisecond)
-	}
+	w.sessionsLeft(0)
 	w.login().ask("STAT", "+OK\r\n")
 }
