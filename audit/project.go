@@ -35,7 +35,7 @@ func (s *Session) apply(r *Record) (fact bool) {
 // begin takes the facts of the first record. When that is no connect, the records before it were lost.
 func (s *Session) begin(r *Record) {
 	s.ID, s.Start, s.State = r.Session, r.Time, StateConnected
-	s.Peer, s.Listener, s.Backend, s.TLS = r.Peer, r.Listener, r.Backend, r.TLS
+	s.Peer, s.Listener, s.Backend, s.TLS, s.BackendTLS = r.Peer, r.Listener, r.Backend, r.TLS, r.BackendTLS
 	if r.Kind == proxy.KindConnect {
 		s.Greeting = r.Text
 		return

@@ -1,7 +1,6 @@
 package audit
 
 import (
-	"database/sql"
 	"database/sql/driver"
 	"encoding/json"
 	"fmt"
@@ -13,10 +12,10 @@ import (
 const (
 	recordColumns = "seq, session, time, kind, verb, arg, status, code, text, local, partial, " +
 		"message, uid, octets, lines, duration, user, mechanism, login, side, detail, count, " +
-		"ip, port, listener, backend, tls, received, sent"
+		"ip, port, listener, backend, tls, received, sent, backend_tls, announced, mail"
 	sessionColumns = "id, started, ended, state, ip, port, listener, backend, greeting, tls, " +
 		"user, mechanism, login, logins_failed, commands, opened, retrieved, deleted, rolled_back, " +
-		"unknown, anomalies, octets, received, sent, end_side, end_reason, partial"
+		"unknown, anomalies, octets, received, sent, end_side, end_reason, partial, backend_tls"
 )
 
 // scanner is a *sql.Row or *sql.Rows.
@@ -27,8 +26,8 @@ func (r *Record) appendValues(v []driver.Value) []driver.Value {
 		r.Seq, int64(r.Session), nanos(r.Time), string(r.Kind), r.Verb, r.Arg, r.Status, r.Code,
 		r.Text, flag(r.Local), flag(r.Partial), r.Message, r.UID, r.Octets, r.Lines, int64(r.Duration),
 		r.User, r.Mechanism, r.Login, r.Side, r.Detail, r.Count,
-		ipValue(r.Peer), int64(r.Peer.Port()), r.Listener, r.Backend, tlsValue(r.TLS),
-		r.Received, r.Sent)
+		ipValue(r.Peer), int64(r.Peer.Port()), r.Listener, r.Backend, jsonValue(r.TLS),
+		r.Received, r.Sent, jsonValue(r.BackendTLS), r.Announced, jsonValue(r.Mail))
 }
 
 func (r *Record) scan(row scanner) error {
@@ -38,22 +37,19 @@ func (r *Record) scan(row scanner) error {
 		&r.Seq, &r.Session, &at, &r.Kind, &r.Verb, &r.Arg, &r.Status, &r.Code,
 		&r.Text, &r.Local, &r.Partial, &r.Message, &r.UID, &r.Octets, &r.Lines, &r.Duration,
 		&r.User, &r.Mechanism, &r.Login, &r.Side, &r.Detail, &r.Count,
-		&c.ip, &c.port, &r.Listener, &r.Backend, &c.tls, &r.Received, &r.Sent)
-	if err != nil {
-		return err
-	}
-	r.Time = moment(at)
-	r.Peer, r.TLS, err = c.decode()
+		&c.ip, &c.port, &r.Listener, &r.Backend, column[TLS]{&r.TLS}, &r.Received, &r.Sent,
+		column[TLS]{&r.BackendTLS}, &r.Announced, column[Mail]{&r.Mail})
+	r.Time, r.Peer = moment(at), c.addrPort()
 	return err
 }
 
 func (s *Session) appendValues(v []driver.Value) []driver.Value {
 	return append(v,
 		int64(s.ID), nanos(s.Start), nanos(s.End), string(s.State),
-		ipValue(s.Peer), int64(s.Peer.Port()), s.Listener, s.Backend, s.Greeting, tlsValue(s.TLS),
+		ipValue(s.Peer), int64(s.Peer.Port()), s.Listener, s.Backend, s.Greeting, jsonValue(s.TLS),
 		s.User, s.Mechanism, s.Login, s.LoginsFailed, s.Commands, s.Opened, s.Retrieved,
 		s.Deleted, s.RolledBack, s.Unknown, s.Anomalies, s.Octets, s.Received, s.Sent,
-		s.EndSide, s.EndReason, flag(s.Partial))
+		s.EndSide, s.EndReason, flag(s.Partial), jsonValue(s.BackendTLS))
 }
 
 func (s *Session) scan(row scanner) error {
@@ -61,36 +57,43 @@ func (s *Session) scan(row scanner) error {
 	var start, end int64
 	err := row.Scan(
 		&s.ID, &start, &end, &s.State,
-		&c.ip, &c.port, &s.Listener, &s.Backend, &s.Greeting, &c.tls,
+		&c.ip, &c.port, &s.Listener, &s.Backend, &s.Greeting, column[TLS]{&s.TLS},
 		&s.User, &s.Mechanism, &s.Login, &s.LoginsFailed, &s.Commands, &s.Opened, &s.Retrieved,
 		&s.Deleted, &s.RolledBack, &s.Unknown, &s.Anomalies, &s.Octets, &s.Received, &s.Sent,
-		&s.EndSide, &s.EndReason, &s.Partial)
-	if err != nil {
-		return err
-	}
-	s.Start, s.End = moment(start), moment(end)
-	s.Peer, s.TLS, err = c.decode()
+		&s.EndSide, &s.EndReason, &s.Partial, column[TLS]{&s.BackendTLS})
+	s.Start, s.End, s.Peer = moment(start), moment(end), c.addrPort()
 	return err
 }
 
-// client is how the facts of the client's leg lie in a row.
+// client is how the client's address lies in a row.
 type client struct {
 	ip   []byte
 	port uint16
-	tls  sql.NullString
 }
 
-func (c *client) decode() (peer netip.AddrPort, facts *TLS, err error) {
-	if addr, ok := netip.AddrFromSlice(c.ip); ok {
-		peer = netip.AddrPortFrom(addr, c.port)
+func (c *client) addrPort() netip.AddrPort {
+	addr, ok := netip.AddrFromSlice(c.ip)
+	if !ok {
+		return netip.AddrPort{}
 	}
-	if c.tls.Valid {
-		facts = new(TLS)
-		if err := json.Unmarshal([]byte(c.tls.String), facts); err != nil {
-			return peer, nil, fmt.Errorf("column tls: %w", err)
-		}
+	return netip.AddrPortFrom(addr, c.port)
+}
+
+// column reads a T that lies in a row as JSON, or as NULL.
+type column[T any] struct{ to **T }
+
+// Scan implements sql.Scanner.
+func (c column[T]) Scan(v any) error {
+	*c.to = nil
+	if v == nil {
+		return nil
 	}
-	return peer, facts, nil
+	text, ok := v.(string)
+	if !ok {
+		return fmt.Errorf("want JSON, got %T", v)
+	}
+	*c.to = new(T)
+	return json.Unmarshal([]byte(text), *c.to)
 }
 
 // ipValue keeps 4 octets of an IPv4 address, however it was written, and 16 of an IPv6 address without
@@ -102,13 +105,13 @@ func ipValue(peer netip.AddrPort) driver.Value {
 	return peer.Addr().Unmap().AsSlice()
 }
 
-func tlsValue(t *TLS) driver.Value {
-	if t == nil {
+func jsonValue[T any](v *T) driver.Value {
+	if v == nil {
 		return nil
 	}
-	b, err := json.Marshal(t)
+	b, err := json.Marshal(v)
 	if err != nil {
-		return nil // strings and a bool always have JSON
+		return nil // strings, numbers and bools always have JSON
 	}
 	return string(b)
 }

@@ -14,7 +14,7 @@ const applicationID = 0x506f7374
 
 // schemaVersion is the number of the newest file in schema/, and PRAGMA user_version of a database
 // that is up to date.
-const schemaVersion = 1
+const schemaVersion = 2
 
 //go:embed schema/*.sql
 var schemaFiles embed.FS

@@ -25,11 +25,12 @@ type Session struct {
 	End   time.Time       `json:"end,omitzero"` // zero while it lives
 	State State           `json:"state"`
 
-	Peer     netip.AddrPort `json:"peer,omitzero"`
-	Listener string         `json:"listener,omitzero"`
-	Backend  string         `json:"backend,omitzero"`
-	Greeting string         `json:"greeting,omitzero"` // the backend's
-	TLS      *TLS           `json:"tls,omitzero"`
+	Peer       netip.AddrPort `json:"peer,omitzero"`
+	Listener   string         `json:"listener,omitzero"`
+	Backend    string         `json:"backend,omitzero"`
+	Greeting   string         `json:"greeting,omitzero"` // the backend's
+	TLS        *TLS           `json:"tls,omitzero"`
+	BackendTLS *TLS           `json:"backend_tls,omitzero"`
 
 	User         string `json:"user,omitzero"`      // logged in, or last claimed
 	Mechanism    string `json:"mechanism,omitzero"` // of that login

@@ -44,6 +44,26 @@ const (
 	KindRefused Kind = "refused"
 	// KindGap tells that Count events could not be recorded. Written by the log itself.
 	KindGap Kind = "gap"
+	// KindCertificate is a certificate's turn of fate: Detail is one of obtained, renewed, failed, reloaded,
+	// refused, expiring, expired, revoked, fallback; Arg its names, Text its facts or the cause.
+	KindCertificate Kind = "certificate"
+	// KindBackend tells that the backend went away (Detail "down", Text the cause) or is back ("up").
+	KindBackend Kind = "backend"
+	// KindConfig is one setting in force that is not the default: Arg its name, Text its value. Written at every
+	// start.
+	KindConfig Kind = "config"
+	// KindAccess tells that somebody read, exported or proved parts of the log, or changed a setting of it: User who,
+	// Verb by which command, Arg what was asked for, Count the records given out.
+	KindAccess Kind = "access"
+	// KindState is a change of the log's own state: Detail is its stable name (failing, recovered, space_low,
+	// space_critical, space_ok), Text the cause. Written by the log itself.
+	KindState Kind = "state"
+	// KindRetention is one run of a retention rule: Arg the rule, Count the records it took or thinned, Text the
+	// span. Written by the log itself.
+	KindRetention Kind = "retention"
+	// KindKey tells that checkpoints are signed with another key from here on: Arg the new verifier key, Text the
+	// old key's signature over it. Written by the log itself.
+	KindKey Kind = "key"
 )
 
 // The fates of a delete, in Event.Detail of a KindDelete.
@@ -77,18 +97,19 @@ type Event struct {
 	Time    time.Time
 	Kind    Kind
 
-	Verb     string        // canonical upper-case command verb; Redacted for an unknown one before login
-	Arg      string        // the argument, redacted
-	Status   string        // "+OK", "-ERR", or "" when no reply was seen
-	Code     string        // extended response code without brackets, e.g. "IN-USE" (RFC 2449 section 8)
-	Text     string        // the rest of the status line, at most MaxText octets, scrubbed of secrets
-	Local    bool          // the reply is the proxy's own: the backend did not see the command, or did not answer it
-	Partial  bool          // the reply was cut: Octets tells what was handed to the client's connection, at most that arrived
-	Message  int64         // message number of RETR, TOP, DELE, LIST n, UIDL n
-	UID      string        // the message's unique-id, when a UIDL in this session told it
-	Octets   int64         // octets of a multi-line body as relayed, terminator left out, stuffing included
-	Lines    int64         // its LF-terminated lines
-	Duration time.Duration // of the command: from its last octet in to its reply's last octet from the backend
+	Verb      string        // canonical upper-case command verb; Redacted for an unknown one before login
+	Arg       string        // the argument, redacted
+	Status    string        // "+OK", "-ERR", or "" when no reply was seen
+	Code      string        // extended response code without brackets, e.g. "IN-USE" (RFC 2449 section 8)
+	Text      string        // the rest of the status line, at most MaxText octets, scrubbed of secrets
+	Local     bool          // the reply is the proxy's own: the backend did not see the command, or did not answer it
+	Partial   bool          // the reply was cut: Octets tells what was handed to the client's connection, at most that arrived
+	Message   int64         // message number of RETR, TOP, DELE, LIST n, UIDL n
+	UID       string        // the message's unique-id, when a UIDL in this session told it
+	Announced int64         // octets the backend announced for the message, in its +OK or in LIST; 0: not announced
+	Octets    int64         // octets of a multi-line body as relayed, terminator left out, stuffing included
+	Lines     int64         // its LF-terminated lines
+	Duration  time.Duration // of the command: from its last octet in to its reply's last octet from the backend
 
 	User      string // on a login attempt: the name claimed, "" if unknown
 	Mechanism string // on a login attempt: "USER", "APOP", or the SASL mechanism
@@ -98,10 +119,12 @@ type Event struct {
 	Detail string // see the Kind
 	Count  int64  // see the Kind
 
-	Peer     netip.AddrPort // the client's address
-	Listener string         // the listener's name, e.g. "pop3s"
-	Backend  string         // host:port dialled
-	TLS      *TLS           // facts of the client's leg
+	Peer       netip.AddrPort // the client's address
+	Listener   string         // the listener's name, e.g. "pop3s"
+	Backend    string         // host:port dialled
+	TLS        *TLS           // facts of the client's leg
+	BackendTLS *TLS           // facts of the backend's leg, on connect
+	Mail       *Mail          // on RETR and TOP, by setting: what the message says of itself
 
 	Received int64 // octets of POP3 from the client, TLS and its overhead not counted
 	Sent     int64 // octets of POP3 to the client
@@ -110,14 +133,30 @@ type Event struct {
 // MaxText bounds Event.Text and every other string taken from the wire, in octets.
 const MaxText = 512
 
-// TLS tells what was negotiated on the client's leg.
+// TLS tells what was negotiated on one leg. Strings that a peer chose are bounded by MaxText.
 type TLS struct {
-	Version string // "TLS 1.3"
-	Cipher  string // IANA name, e.g. "TLS_AES_128_GCM_SHA256"
-	Group   string // key exchange group, e.g. "X25519MLKEM768"
-	SNI     string // server name asked for, "" if none
-	ALPN    string // "pop3" or ""
-	Resumed bool
+	Version   string        // "TLS 1.3"
+	Cipher    string        // IANA name, e.g. "TLS_AES_128_GCM_SHA256"
+	Group     string        // key exchange group, e.g. "X25519MLKEM768"; "" for RSA key exchange
+	SNI       string        // server name asked for, "" if none
+	ALPN      string        // "pop3" or ""
+	Resumed   bool          // an earlier session was resumed: no certificate was shown
+	Legacy    bool          // older than TLS 1.2 (RFC 8996)
+	Handshake time.Duration // from its first octet to its end
+	Serial    string        // the server's certificate, in lower-case hex; "" when Resumed
+	Verified  string        // backend's leg: how the server was verified, "name:HOST" or "pin:HASH"; "" when it was not
+	JA4       string        // clients' leg: the client's fingerprint (github.com/FoxIO-LLC/ja4)
+	Subject   string        // clients' leg: the client certificate's distinguished name, "" when it showed none
+	SHA256    string        // clients' leg: the client certificate's fingerprint, in lower-case hex
+}
+
+// Mail is what a message says of itself, when a setting asks for it to be kept. It is the sender's word.
+type Mail struct {
+	SHA256    string // of its octets with dot-stuffing undone, in lower-case hex; of RETR only, "" when it was cut
+	MessageID string
+	From      string
+	Date      string
+	Subject   string
 }
 
 // Recorder keeps Events. Implemented by the audit log.
