@@ -19,9 +19,10 @@ const module = "postern/"
 
 // arrows names, for each package, the packages of ours that it may import.
 var arrows = map[string][]string{
-	"cmd/postern": {"audit", "cmd/internal/config", "cmd/internal/popd", "cmd/internal/show", "cmd/internal/traffic",
-		"proxy", "tlsup", "web"},
+	"cmd/postern": {"audit", "cmd/internal/config", "cmd/internal/control", "cmd/internal/popd", "cmd/internal/show",
+		"cmd/internal/traffic", "proxy", "tlsup", "web"},
 	"cmd/internal/config":  nil,
+	"cmd/internal/control": nil,
 	"cmd/internal/peers":   nil,
 	"cmd/internal/popd":    nil,
 	"cmd/internal/show":    {"audit", "proxy"},
