@@ -20,6 +20,9 @@ func curl(j job) ([][]byte, error) {
 	if j.Mode != Plain {
 		args = append(args, "--ssl-reqd", "--cacert", j.CAFile)
 	}
+	if j.Own.Cert != "" {
+		args = append(args, "--cert", j.Own.Cert, "--key", j.Own.Key)
+	}
 	args = append(args, fmt.Sprintf("%s://%s/[1-%d]", scheme, j.Addr, j.count))
 	if _, err := j.run("", args...); err != nil {
 		return nil, err
@@ -192,6 +195,9 @@ func openssl(j job) ([][]byte, error) {
 	args := []string{"s_client", "-quiet", "-verify_return_error", "-CAfile", j.CAFile, "-connect", j.Addr}
 	if j.Mode == STLS {
 		args = append(args, "-starttls", "pop3")
+	}
+	if j.Own.Cert != "" {
+		args = append(args, "-cert", j.Own.Cert, "-key", j.Own.Key)
 	}
 	out, err := j.run(strings.Join(commands, "\r\n")+"\r\n", args...)
 	if err != nil {

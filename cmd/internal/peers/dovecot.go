@@ -1,21 +1,13 @@
 package peers
 
 import (
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
-	"crypto/x509"
-	"crypto/x509/pkix"
-	"encoding/pem"
+	"cmp"
 	"fmt"
-	"math/big"
-	"net"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 	"text/template"
-	"time"
 )
 
 // dovecotConf lets Dovecot 2.3 run without root from one file: no chroot, one user for all its processes.
@@ -31,10 +23,22 @@ default_login_user = {{.User}}
 default_vsz_limit = 1G
 first_valid_uid = 0
 first_valid_gid = 0
-ssl = yes
+ssl = {{if .None}}no{{else}}yes{{end}}
 ssl_cert = <{{.Dir}}/cert.pem
 ssl_key = <{{.Dir}}/key.pem
+{{- if .Old}}
+ssl_min_protocol = TLSv1
+ssl_cipher_list = ALL:@SECLEVEL=0
+import_environment = TZ OPENSSL_CONF={{.Dir}}/openssl.cnf
+{{- else}}
 ssl_min_protocol = TLSv1.2
+{{- end}}
+{{- if .ClientCA}}
+ssl_ca = <{{.Dir}}/clients.pem
+ssl_require_crl = no
+ssl_verify_client_cert = yes
+auth_ssl_require_client_cert = yes
+{{- end}}
 disable_plaintext_auth = no
 auth_mechanisms = plain login apop cram-md5 scram-sha-256
 auth_verbose = yes
@@ -68,19 +72,48 @@ service pop3-login {
   inet_listener pop3 {
     port = {{.Port}}
   }
+{{- if not .None}}
   inet_listener pop3s {
     port = {{.PortTLS}}
     ssl = yes
   }
+{{- end}}
 }
 service pop3 {
   process_limit = 512
 }
 `))
 
+// Security is how a Dovecot speaks TLS. The zero Security is STLS and POP3S, from TLS 1.2 on, with a certificate that
+// signs itself.
+type Security struct {
+	Pair     Pair
+	CAFile   string // what clients are to trust; "" is the certificate itself
+	ClientCA string // PEM file; only clients with a certificate of it may log in
+	Old      bool   // TLS 1.0 is all it has
+	None     bool   // it has none
+}
+
+// onlyOld gives OpenSSL an upper bound, for which Dovecot has no setting.
+const onlyOld = `openssl_conf = init
+[init]
+ssl_conf = ssl
+[ssl]
+system_default = old
+[old]
+MaxProtocol = TLSv1
+CipherString = ALL:@SECLEVEL=0
+`
+
 // Dovecot runs Dovecot 2.3 with the accounts' maildrops as Maildirs: plain, STLS, POP3S; USER, APOP, PLAIN,
 // LOGIN, CRAM-MD5 and SCRAM-SHA-256.
 func Dovecot(t testing.TB, accounts ...Account) *Server {
+	t.Helper()
+	return SecureDovecot(t, Security{}, accounts...)
+}
+
+// SecureDovecot is Dovecot that speaks TLS as security says.
+func SecureDovecot(t testing.TB, security Security, accounts ...Account) *Server {
 	t.Helper()
 	bin := Need(t, "dovecot", "dovecot-pop3d")
 	dir, u := serverDir(t, "dovecot"), account(t)
@@ -89,28 +122,58 @@ func Dovecot(t testing.TB, accounts ...Account) *Server {
 	if os.Getuid() != 0 {
 		group = groupName(t, u.Gid)
 	}
-	var conf, users strings.Builder
+	var conf strings.Builder
 	err := dovecotConf.Execute(&conf, map[string]any{
 		"Dir": dir, "User": u.Username, "Group": group, "UID": u.Uid, "GID": u.Gid, "Port": port, "PortTLS": portTLS,
+		"Old": security.Old, "None": security.None, "ClientCA": security.ClientCA,
 	})
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, a := range accounts {
-		fmt.Fprintf(&users, "%s:{PLAIN}%s::::::\n", a.User, a.Password)
-		writeMaildir(t, filepath.Join(dir, "mail", a.User), a.Mail)
+	s := &Server{Addr: loopback(port), Log: filepath.Join(dir, "dovecot.log")}
+	if !security.None {
+		s.AddrTLS, s.CAFile = loopback(portTLS), cmp.Or(security.CAFile, filepath.Join(dir, "cert.pem"))
 	}
-	writeFiles(t, dir, map[string]string{"dovecot.conf": conf.String(), "users": users.String(), "dovecot.log": ""})
-	writeCertificate(t, dir)
+	writeFiles(t, dir, map[string]string{"dovecot.conf": conf.String(), "openssl.cnf": onlyOld, "dovecot.log": ""})
+	writeAccounts(t, dir, accounts)
+	security.write(t, dir)
 	for _, sub := range []string{"run", "state"} {
 		if err := os.Mkdir(filepath.Join(dir, sub), 0o755); err != nil {
 			t.Fatal(err)
 		}
 	}
-	s := &Server{Addr: loopback(port), AddrTLS: loopback(portTLS), CAFile: filepath.Join(dir, "cert.pem")}
-	cmd := command(t, u, dir, bin, "-F", "-c", filepath.Join(dir, "dovecot.conf"))
-	run(t, cmd, s.Addr, filepath.Join(dir, "dovecot.log"))
+	run(t, command(t, u, dir, bin, "-F", "-c", filepath.Join(dir, "dovecot.conf")), s.Addr, s.Log)
 	return s
+}
+
+// write copies certificates to where the server may read them.
+func (s Security) write(t testing.TB, dir string) {
+	t.Helper()
+	pair := s.Pair
+	if pair.Cert == "" {
+		pair = SelfSigned(t, Leaf{})
+	}
+	files := map[string]string{"cert.pem": pair.Cert, "key.pem": pair.Key}
+	if s.ClientCA != "" {
+		files["clients.pem"] = s.ClientCA
+	}
+	for name, path := range files {
+		b, err := os.ReadFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		writeFiles(t, dir, map[string]string{name: string(b)})
+	}
+}
+
+func writeAccounts(t testing.TB, dir string, accounts []Account) {
+	t.Helper()
+	var users strings.Builder
+	for _, a := range accounts {
+		fmt.Fprintf(&users, "%s:{PLAIN}%s::::::\n", a.User, a.Password)
+		writeMaildir(t, filepath.Join(dir, "mail", a.User), a.Mail)
+	}
+	writeFiles(t, dir, map[string]string{"users": users.String()})
 }
 
 // writeMaildir delivers mail as number order: Dovecot numbers a new Maildir by file name and time.
@@ -127,32 +190,4 @@ func writeMaildir(t testing.TB, dir string, mail [][]byte) {
 			t.Fatal(err)
 		}
 	}
-}
-
-// writeCertificate makes cert.pem and key.pem for localhost and 127.0.0.1.
-func writeCertificate(t testing.TB, dir string) {
-	t.Helper()
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		t.Fatal(err)
-	}
-	template := &x509.Certificate{
-		SerialNumber: big.NewInt(time.Now().UnixNano()), Subject: pkix.Name{CommonName: "localhost"},
-		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(24 * time.Hour),
-		DNSNames: []string{"localhost"}, IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)},
-		KeyUsage: x509.KeyUsageDigitalSignature | x509.KeyUsageCertSign, IsCA: true, BasicConstraintsValid: true,
-		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
-	}
-	cert, err := x509.CreateCertificate(rand.Reader, template, template, &key.PublicKey, key)
-	if err != nil {
-		t.Fatal(err)
-	}
-	der, err := x509.MarshalPKCS8PrivateKey(key)
-	if err != nil {
-		t.Fatal(err)
-	}
-	writeFiles(t, dir, map[string]string{
-		"cert.pem": string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: cert})),
-		"key.pem":  string(pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der})),
-	})
 }

@@ -1,6 +1,6 @@
 // Package peers runs real POP3 servers and real mail clients for tests: Dovecot, GNU mailutils, popa3d, Courier
-// and Cyrus as backends, seven clients that people and scripts use, a client that keeps every octet of a reply, and
-// a network that delivers one octet at a time.
+// and Cyrus as backends, seven clients that people and scripts use, a client that keeps every octet of a reply, a
+// network that delivers one octet at a time, a wire that is tapped, and an authority for certificates, good and bad.
 //
 // A test starts a server with Dovecot(t, accounts...) or another of that form and fetches with any of Clients.
 // Servers run on loopback, from a folder of their own, and are ended with the test. Dovecot and mailutils are
@@ -48,13 +48,15 @@ type Target struct {
 	Mode           Mode
 	User, Password string
 	CAFile         string // certificates to trust, PEM
+	Own            Pair   // what the client shows of itself, when asked; curl, openssl and Raw can
 }
 
 // Server is a POP3 server that is running.
 type Server struct {
 	Addr    string // host:port of plain POP3, with STLS where CAFile is set
 	AddrTLS string // host:port of POP3S, or ""
-	CAFile  string // its certificate, or ""
+	CAFile  string // what clients are to trust, or ""
+	Log     string // path of Dovecot's log, or ""
 }
 
 // Target names the maildrop of a on s.

@@ -20,7 +20,7 @@ type Raw struct {
 	Greeting string
 	r        *bufio.Reader
 	addr     string // the socket's own end, before TLS too
-	ca       string
+	target   Target
 }
 
 // rawTimeout bounds each call of a Raw.
@@ -32,7 +32,7 @@ func Dial(target Target) (*Raw, error) {
 	if err != nil {
 		return nil, err
 	}
-	c := &Raw{Conn: conn, r: bufio.NewReader(conn), addr: conn.LocalAddr().String(), ca: target.CAFile}
+	c := &Raw{Conn: conn, r: bufio.NewReader(conn), addr: conn.LocalAddr().String(), target: target}
 	if err := c.open(target.Mode); err != nil {
 		conn.Close()
 		return nil, fmt.Errorf("open a session with %s: %w", target.Addr, err)
@@ -68,19 +68,37 @@ func MustDial(t testing.TB, target Target) *Raw {
 
 // Upgrade starts TLS on the connection.
 func (c *Raw) Upgrade() error {
-	pem, err := os.ReadFile(c.ca)
+	config, err := c.target.tlsConfig()
 	if err != nil {
 		return err
 	}
-	roots := x509.NewCertPool()
-	roots.AppendCertsFromPEM(pem)
-	conn := tls.Client(c.Conn, &tls.Config{RootCAs: roots, ServerName: "localhost", NextProtos: []string{"pop3"}})
+	conn := tls.Client(c.Conn, config)
 	conn.SetDeadline(time.Now().Add(rawTimeout))
 	if err := conn.Handshake(); err != nil {
 		return fmt.Errorf("TLS handshake: %w", err)
 	}
 	c.Conn, c.r = conn, bufio.NewReader(conn)
 	return nil
+}
+
+func (t Target) tlsConfig() (*tls.Config, error) {
+	pem, err := os.ReadFile(t.CAFile)
+	if err != nil {
+		return nil, err
+	}
+	config := &tls.Config{RootCAs: x509.NewCertPool(), ServerName: "localhost", NextProtos: []string{"pop3"}}
+	config.RootCAs.AppendCertsFromPEM(pem)
+	if t.Own.Cert == "" {
+		return config, nil
+	}
+	own, err := tls.LoadX509KeyPair(t.Own.Cert, t.Own.Key)
+	if err != nil {
+		return nil, err
+	}
+	config.GetClientCertificate = func(*tls.CertificateRequestInfo) (*tls.Certificate, error) {
+		return &own, nil // whatever authorities the server names
+	}
+	return config, nil
 }
 
 // Addr is the client's own host:port, as the server sees it.

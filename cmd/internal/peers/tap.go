@@ -1,0 +1,64 @@
+package peers
+
+import (
+	"io"
+	"net"
+	"sync"
+	"testing"
+)
+
+// Tap is a wire that keeps what clients send over it.
+type Tap struct {
+	Addr string // host:port of loopback that leads to the server
+
+	mu   sync.Mutex
+	sent []*[]byte // by connection
+}
+
+// mostTapped bounds what is kept of one connection.
+const mostTapped = 64 << 10
+
+// NewTap leads to addr until the test ends.
+func NewTap(t testing.TB, addr string) *Tap {
+	t.Helper()
+	tap := &Tap{}
+	tap.Addr = forward(t, addr, tap.copy, func(dst, src *net.TCPConn) error {
+		_, err := io.Copy(dst, src)
+		return err
+	})
+	return tap
+}
+
+// Sent is what each connection has brought so far, in the order of their beginning. Nothing reaches the server that
+// is not in it, but for what follows the first 64 KiB.
+func (w *Tap) Sent() (all []string) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for _, sent := range w.sent {
+		all = append(all, string(*sent))
+	}
+	return all
+}
+
+func (w *Tap) copy(dst, src *net.TCPConn) error {
+	sent := new([]byte)
+	w.mu.Lock()
+	w.sent = append(w.sent, sent)
+	w.mu.Unlock()
+	_, err := io.Copy(dst, io.TeeReader(src, tapped{w, sent}))
+	return err
+}
+
+// tapped keeps what is written to it.
+type tapped struct {
+	tap  *Tap
+	sent *[]byte
+}
+
+func (k tapped) Write(p []byte) (int, error) {
+	k.tap.mu.Lock()
+	defer k.tap.mu.Unlock()
+	room := mostTapped - len(*k.sent)
+	*k.sent = append(*k.sent, p[:min(room, len(p))]...)
+	return len(p), nil
+}
