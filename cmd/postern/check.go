@@ -16,7 +16,12 @@ import (
 // anything is started.
 func check(c *config.Config) (p config.Problems) {
 	checkRelay(c, &p)
+	checkBackend(c, &p)
 	checkCertificates(c, &p)
+	checkACME(c, &p)
+	checkDNS(c, &p)
+	checkClients(c, &p)
+	checkFiles(c, &p)
 	checkDataDir(c, &p)
 	if c.Web != "" {
 		if err := web.CheckLoopback(c.Web); err != nil {
@@ -48,63 +53,6 @@ func checkRelay(c *config.Config, p *config.Problems) {
 			}
 		}
 	}
-}
-
-// checkCertificates holds to exactly one source of certificates, with all it needs.
-func checkCertificates(c *config.Config, p *config.Problems) {
-	files, acme := c.TLSCert != "" || c.TLSKey != "", len(c.ACMEDomains) > 0
-	checkOneSource(c, p, files, acme)
-	if c.TLSCert != "" && c.TLSKey == "" {
-		p.Add(c.Origin("tls-cert"), "a certificate without its key", "give --tls-key as well; both may name the same file")
-	}
-	if c.TLSKey != "" && c.TLSCert == "" {
-		p.Add(c.Origin("tls-key"), "a key without its certificate", "give --tls-cert as well; both may name the same file")
-	}
-	for _, name := range []string{"acme-email", "acme-directory", "acme-roots", "acme-http-port", "acme-tls-port"} {
-		if !acme && c.IsSet(name) {
-			p.Add(c.Origin(name), "does nothing without --acme-domain", "give --acme-domain, or leave it out")
-		}
-	}
-	if acme && c.ACMEHTTPPort == 0 && c.ACMETLSPort == 0 {
-		p.Add(c.Origin("acme-http-port"), "no challenge is left for the authority to ask", "keep --acme-http-port or --acme-tls-port")
-	}
-	checkFile(c, p, "tls-cert", c.TLSCert)
-	checkFile(c, p, "tls-key", c.TLSKey)
-	checkFile(c, p, "acme-roots", c.ACMERoots)
-}
-
-// checkOneSource names every source that was given when that is not exactly one.
-func checkOneSource(c *config.Config, p *config.Problems, files, acme bool) {
-	var sources, places []string
-	for _, source := range []struct {
-		used bool
-		name string
-	}{{files, "tls-cert"}, {acme, "acme-domain"}, {c.TLSLocal, "tls-local"}} {
-		if source.used {
-			sources = append(sources, "--"+source.name)
-			places = append(places, c.Origin(source.name))
-		}
-	}
-	switch {
-	case len(sources) == 0:
-		p.Add("--tls-cert, --acme-domain, --tls-local", "no source of certificates",
-			"give one: --acme-domain pop.example.org gets them by itself, --tls-cert and --tls-key read files, "+
-				"--tls-local makes its own for a trial")
-	case len(sources) > 1:
-		p.Add(strings.Join(places, ", "), "more than one source of certificates: "+strings.Join(sources, ", "), "keep one of them")
-	}
-}
-
-func checkFile(c *config.Config, p *config.Problems, name, path string) {
-	if path == "" {
-		return
-	}
-	f, err := os.Open(path)
-	if err != nil {
-		p.Add(c.Origin(name), err.Error(), "give the path of a PEM file that the user running postern may read")
-		return
-	}
-	f.Close()
 }
 
 // checkDataDir tells whether the directories can be made and written to, without making them.

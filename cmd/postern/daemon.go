@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -114,8 +115,8 @@ func (d *daemon) openAudit(ctx context.Context) (*audit.Log, error) {
 
 func (d *daemon) certificates() tlsup.Config {
 	c := d.config
-	t := tlsup.Config{CertFile: c.TLSCert, KeyFile: c.TLSKey, ACMEDomains: c.ACMEDomains, ACMEEmail: c.ACMEEmail,
-		ACMEDirectory: c.ACMEDirectory, ACMERoots: c.ACMERoots, ACMEHTTPPort: orNone(c.ACMEHTTPPort),
+	t := tlsup.Config{CertFile: strings.Join(c.TLSCerts, ""), KeyFile: strings.Join(c.TLSKeys, ""), ACMEDomains: c.ACMEDomains, ACMEEmail: c.ACMEEmail,
+		ACMEDirectory: c.ACMECA, ACMERoots: c.ACMERoots, ACMEHTTPPort: orNone(c.ACMEHTTPPort),
 		ACMETLSPort: orNone(c.ACMETLSPort), Local: c.TLSLocal, DataDir: c.DataDir, Logger: d.log}
 	for _, l := range d.bound {
 		if host, _, err := net.SplitHostPort(l.Addr().String()); err == nil && !net.ParseIP(host).IsUnspecified() {

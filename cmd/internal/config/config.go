@@ -20,22 +20,51 @@ import (
 type Config struct {
 	ListenPOP3S []string // addresses with implicit TLS
 	ListenPOP3  []string // addresses with STLS
-	Backend     string   // host:port
 
 	AuthTranslate  string
+	AuthExternal   string
 	UnknownVerbs   string
 	MultilineVerbs []string
 	LoginErrors    string
 
-	TLSCert       string
-	TLSKey        string
-	TLSLocal      bool
-	ACMEDomains   []string
-	ACMEEmail     string
-	ACMEDirectory string
-	ACMERoots     string
-	ACMEHTTPPort  int
-	ACMETLSPort   int
+	Backend       string // host:port
+	BackendTLS    string
+	BackendVerify string
+	BackendName   string // "" for the host of Backend
+	BackendCA     string
+	BackendPins   []string
+	BackendCert   string
+	BackendKey    string
+	BackendTLSMin string
+
+	TLSCerts       []string
+	TLSKeys        []string // one for each of TLSCerts
+	TLSLocal       bool
+	TLSDefaultName string
+	TLSPolicy      string
+	TLSClientAuth  string
+	TLSClientCA    string
+
+	ACMEDomains    []string
+	ACMEOnDemand   []string
+	ACMEEmail      string
+	ACMECA         string
+	ACMERoots      string
+	ACMEEABKeyID   string
+	ACMEEABKeyFile string
+	ACMEProfile    string
+	ACMERSA        bool
+	ACMEHTTPPort   int
+	ACMETLSPort    int
+
+	ACMEDNSServer        string
+	ACMEDNSZone          string
+	ACMEDNSTSIGName      string
+	ACMEDNSTSIGAlgorithm string
+	ACMEDNSTSIGKeyFile   string
+	ACMEDNSHook          string
+	ACMEDNSPropagation   time.Duration
+	ACMEDNSResolvers     []string
 
 	DataDir    string
 	AuditDB    string // "" for audit.db in DataDir

@@ -57,6 +57,35 @@ tls_local = true
 	}
 }
 
+// One key may belong to two certificates, so that it alone may be named twice.
+func TestAKeyMayBeNamedTwice(t *testing.T) {
+	path := write(t, "tls_cert = [\"a.pem\", \"b.pem\"]\ntls_key = [\"k.pem\", \"k.pem\"]\n")
+	c, err := Load(Sources{File: path})
+	if err != nil || len(c.TLSCerts) != 2 || len(c.TLSKeys) != 2 {
+		t.Errorf("got %v %v, %v", c.TLSCerts, c.TLSKeys, err)
+	}
+	if _, err := Load(Sources{Flags: map[string][]string{"tls-cert": {"a.pem", "a.pem"}}}); err == nil {
+		t.Error("a certificate may stand there twice")
+	}
+}
+
+func TestNames(t *testing.T) {
+	long := strings.Repeat("a", 63)
+	for text, want := range map[string]bool{
+		"pop.example.org": true, "POP.Example.org.": true, "localhost": true, "xn--e1afmkfd.xn--p1ai": true, "*.example.org": true,
+		"192.0.2.7": true, "2001:db8::7": true, long + ".org": true,
+		"": false, ".": false, "a..b": false, "-a.b": false, "a-.b": false, "a_b.c": false, "*": false, "a.*.b": false, "*.*.b": false,
+		long + "a.org": false, strings.Repeat(long+".", 4) + "a": false, "a b": false, "[::1]": false, "a:110": false,
+	} {
+		if got := certificateName(text) == ""; got != want {
+			t.Errorf("%q: %v, want %v", text, got, want)
+		}
+	}
+	if zoneName("_acme-challenge.example.org.") != "" || zoneName("*.example.org") == "" {
+		t.Error("wrong zones")
+	}
+}
+
 func TestAnEmptyTextEmptiesAList(t *testing.T) {
 	c, err := Load(Sources{Environ: []string{"POSTERN_LISTEN_POP3="}, Flags: map[string][]string{"listen-pop3s": {""}}})
 	if err != nil || len(c.ListenPOP3) != 0 || len(c.ListenPOP3S) != 0 {
@@ -77,6 +106,18 @@ func TestMistakesInTheFile(t *testing.T) {
 		{"list for one", "backend = [\"x:1\"]", `FILE:1:11: backend wants a text in quotes, not a list | write it like backend = "mail.internal:110"`},
 		{"element", "listen_pop3 = [\n  \":110\",\n  995,\n]", `FILE:3:3: listen_pop3 wants texts in its list, not a whole number | write it like listen_pop3 = [":110"]`},
 		{"element's value", "listen_pop3 = [\n  \":110\",\n  \":x\",\n]", `FILE:3:3: port "x" is not a number from 0 to 65535 | write it like listen_pop3 = [":110"]`},
+		{"name", "acme_domain = [\"pop example\"]", `FILE:1:16: "pop example" is neither the name of a host (in ASCII, as xn-- where need be) nor an address | write it like acme_domain = ["pop.example.org"]`},
+		{"script", "tls_default_name = \"пример.рф\"", `FILE:1:20: "пример.рф" is neither the name of a host (in ASCII, as xn-- where need be) nor an address | write it like tls_default_name = "pop.example.org"`},
+		{"wildcard behind", "backend_name = \"*.example.org\"", `FILE:1:16: "*.example.org" is neither the name of a host (in ASCII, as xn-- where need be) nor an address | write it like backend_name = "mail.internal"`},
+		{"wildcard on demand", "acme_on_demand = [\"*.example.org\"]", `FILE:1:19: "*.example.org": no client asks for a wildcard | write it like acme_on_demand = ["pop.customer.example"]`},
+		{"address on demand", "acme_on_demand = [\"::1\"]", `FILE:1:19: "::1": clients that connect to an address name no server | write it like acme_on_demand = ["pop.customer.example"]`},
+		{"mail", "acme_email = \"Ada <a@b>\"", `FILE:1:14: "Ada <a@b>" is not a mail address | write it like acme_email = "postmaster@example.org"`},
+		{"URL", "acme_ca = \"http://ca.internal/dir\"", `FILE:1:11: "http://ca.internal/dir" is not an https:// URL | write it like acme_ca = "https://acme.internal/directory"`},
+		{"zone", "acme_dns_zone = \"-x.\"", `FILE:1:17: "-x." is not a name in the DNS | write it like acme_dns_zone = "example.org"`},
+		{"pin", "backend_pin = [\"sha256//AAAA\"]", `FILE:1:16: "sha256//AAAA" is not sha256// and 32 octets in base64 | write it like backend_pin = ["sha256//47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU="]`},
+		{"pin of a certificate", "backend_pin = [\"47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU=\"]", `FILE:1:16: "47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU=" is not sha256// and 32 octets in base64 | write it like backend_pin = ["sha256//47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU="]`},
+		{"version", "backend_tls_min = \"TLS1.2\"", `FILE:1:19: "TLS1.2" is none of 1.3, 1.2, 1.1, 1.0 | choose one of 1.3, 1.2, 1.1, 1.0`},
+		{"renamed", "acme_directory = \"https://ca.internal/\"", `FILE:1:1: unknown key "acme_directory" | postern config prints a file with every key`},
 		{"element twice", "listen_pop3 = [\":1\", \":1\"]", `FILE:1:15: ":1" stands there twice | write it like listen_pop3 = [":110"]`},
 		{"duration", "timeout_dial = \"10 fortnights\"", `FILE:1:16: "10 fortnights" is not a duration | write it like timeout_dial = "5s"`},
 		{"least", "timeout_idle = \"5m\"", `FILE:1:16: 5m is less than 10m, the least allowed | write it like timeout_idle = "11m"`},

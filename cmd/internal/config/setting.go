@@ -3,7 +3,6 @@ package config
 import (
 	"cmp"
 	"fmt"
-	"net"
 	"slices"
 	"strconv"
 	"strings"
@@ -20,6 +19,7 @@ type Setting struct {
 	Choices []string            // the only values allowed, nil for any
 	Min     int64               // of a number; of a duration in nanoseconds
 	Max     int64               // 0 for none
+	Twice   bool                // the same value may stand in a list twice
 	check   func(string) string // says what is wrong with one text value, "" for nothing
 	field   func(*Config) any   // points at the field: *string, *bool, *int, *time.Duration or *[]string
 }
@@ -102,7 +102,7 @@ func (s Setting) assignList(list *[]string, values []string) (what string) {
 			if what == "" {
 				what = s.wrong(item)
 			}
-			if what == "" && slices.Contains(*list, item) {
+			if what == "" && !s.Twice && slices.Contains(*list, item) {
 				what = fmt.Sprintf("%.80q stands there twice", item)
 			}
 			*list = append(*list, item)
@@ -172,38 +172,4 @@ func short(d time.Duration) string {
 		text = strings.TrimSuffix(text, "0m")
 	}
 	return text
-}
-
-// listenAddress says what is wrong with an address to listen on: "host:port" or ":port".
-func listenAddress(text string) string {
-	_, port, err := net.SplitHostPort(text)
-	if err != nil {
-		return fmt.Sprintf("%.80q is not host:port or :port", text)
-	}
-	if _, err := strconv.ParseUint(port, 10, 16); err != nil {
-		return fmt.Sprintf("port %.80q is not a number from 0 to 65535", port)
-	}
-	return ""
-}
-
-// dialAddress says what is wrong with an address to connect to.
-func dialAddress(text string) string {
-	host, port, err := net.SplitHostPort(text)
-	if err != nil || host == "" {
-		return fmt.Sprintf("%.80q is not host:port", text)
-	}
-	if n, err := strconv.ParseUint(port, 10, 16); err != nil || n == 0 {
-		return fmt.Sprintf("port %.80q is not a number from 1 to 65535", port)
-	}
-	return ""
-}
-
-// verb says what is wrong with the name of a POP3 command.
-func verb(text string) string {
-	for _, c := range text {
-		if c <= ' ' || c > '~' {
-			return fmt.Sprintf("%.80q is not the name of a command", text)
-		}
-	}
-	return ""
 }

@@ -1,31 +1,41 @@
 package config
 
-import "time"
+import (
+	"slices"
+	"time"
+)
 
 // Groups of settings, in the order of help.
 const (
-	groupRelay = "Relay"
-	groupTLS   = "Certificates (exactly one of: files, ACME, local)"
-	groupAudit = "Audit log"
-	groupWatch = "Watching"
-	groupLimit = "Limits"
+	groupRelay   = "Relay"
+	groupBackend = "Towards the backend"
+	groupTLS     = "TLS towards clients"
+	groupFiles   = "Certificates from files"
+	groupACME    = "Certificates by ACME, such as from Let's Encrypt"
+	groupDNS     = "ACME by DNS (DNS-01), which wildcards need"
+	groupLocal   = "Certificates of a local authority"
+	groupAudit   = "Audit log"
+	groupWatch   = "Watching"
+	groupLimit   = "Limits"
 )
 
 // Settings is the table of all settings.
-var Settings = []Setting{
+var Settings = slices.Concat(relaySettings, backendSettings, tlsSettings, acmeSettings, dnsSettings, localSettings,
+	auditSettings, watchSettings, limitSettings)
+
+var relaySettings = []Setting{
 	{Name: "listen-pop3s", Group: groupRelay, Value: "ADDR", Default: ":995", check: listenAddress,
 		Usage: "listen with TLS from the first octet (repeatable, \"\" for none)",
 		field: func(c *Config) any { return &c.ListenPOP3S }},
 	{Name: "listen-pop3", Group: groupRelay, Value: "ADDR", Default: ":110", check: listenAddress,
 		Usage: "listen in clear text and require STLS before any credential (repeatable, \"\" for none)",
 		field: func(c *Config) any { return &c.ListenPOP3 }},
-	{Name: "backend", Group: groupRelay, Value: "HOST:PORT", check: dialAddress,
-		Usage: "the POP3 server behind, spoken to in clear text (required)",
-		field: func(c *Config) any { return &c.Backend }},
-
 	{Name: "auth-translate", Group: groupRelay, Value: "HOW", Default: "off", Choices: []string{"off", "user", "apop"},
 		Usage: "answer AUTH PLAIN and LOGIN for a backend that has neither, and log in there by USER/PASS or by APOP",
 		field: func(c *Config) any { return &c.AuthTranslate }},
+	{Name: "auth-external", Group: groupRelay, Value: "HOW", Default: "relay", Choices: []string{"relay", "match"},
+		Usage: "AUTH EXTERNAL: relay it, or only if the user is one that the client's certificate names (match)",
+		field: func(c *Config) any { return &c.AuthExternal }},
 	{Name: "unknown-verbs", Group: groupRelay, Value: "HOW", Default: "relay", Choices: []string{"relay", "refuse"},
 		Usage: "commands that no RFC and no known server has: relay them alone, or refuse them",
 		field: func(c *Config) any { return &c.UnknownVerbs }},
@@ -35,35 +45,131 @@ var Settings = []Setting{
 	{Name: "login-errors", Group: groupRelay, Value: "HOW", Default: "relay", Choices: []string{"relay", "hide"},
 		Usage: "relay the backend's words for a failed login, or hide them, as they may tell which users exist",
 		field: func(c *Config) any { return &c.LoginErrors }},
+}
 
-	{Name: "tls-cert", Group: groupTLS, Value: "PATH",
-		Usage: "certificate chain in PEM, read again when it changes",
-		field: func(c *Config) any { return &c.TLSCert }},
-	{Name: "tls-key", Group: groupTLS, Value: "PATH",
-		Usage: "private key of --tls-cert in PEM",
-		field: func(c *Config) any { return &c.TLSKey }},
-	{Name: "acme-domain", Group: groupTLS, Value: "NAME",
-		Usage: "name to get a certificate for, by ACME (repeatable)",
+var backendSettings = []Setting{
+	{Name: "backend", Group: groupBackend, Value: "HOST:PORT", check: dialAddress,
+		Usage: "the POP3 server behind (required)",
+		field: func(c *Config) any { return &c.Backend }},
+	{Name: "backend-tls", Group: groupBackend, Value: "HOW", Default: "plain", Choices: []string{"plain", "stls", "tls"},
+		Usage: "plain: in clear text; stls: by STLS, never without; tls: from the first octet, as on port 995",
+		field: func(c *Config) any { return &c.BackendTLS }},
+	{Name: "backend-verify", Group: groupBackend, Value: "HOW", Default: "roots", Choices: []string{"roots", "none"},
+		Usage: "its certificate: verify it, or take any (none: whoever is in between reads the passwords)",
+		field: func(c *Config) any { return &c.BackendVerify }},
+	{Name: "backend-name", Group: groupBackend, Value: "NAME", check: serverName,
+		Usage: "name its certificate must have (default the host of --backend)",
+		field: func(c *Config) any { return &c.BackendName }},
+	{Name: "backend-ca", Group: groupBackend, Value: "PATH",
+		Usage: "roots in PEM that vouch for it (default the system's)",
+		field: func(c *Config) any { return &c.BackendCA }},
+	{Name: "backend-pin", Group: groupBackend, Value: "PIN", check: pin,
+		Usage: "its public key as sha256//BASE64, any one must match (repeatable); without --backend-ca it alone vouches",
+		field: func(c *Config) any { return &c.BackendPins }},
+	{Name: "backend-cert", Group: groupBackend, Value: "PATH",
+		Usage: "our own certificate towards it, in PEM, read again when it changes",
+		field: func(c *Config) any { return &c.BackendCert }},
+	{Name: "backend-key", Group: groupBackend, Value: "PATH",
+		Usage: "private key of --backend-cert in PEM",
+		field: func(c *Config) any { return &c.BackendKey }},
+	{Name: "backend-tls-min", Group: groupBackend, Value: "VERSION", Default: "1.2", Choices: []string{"1.3", "1.2", "1.1", "1.0"},
+		Usage: "least TLS version; 1.0 and 1.1 are broken, for servers that know no better",
+		field: func(c *Config) any { return &c.BackendTLSMin }},
+}
+
+var tlsSettings = []Setting{
+	{Name: "tls-policy", Group: groupTLS, Value: "POLICY", Default: "intermediate", Choices: []string{"modern", "intermediate", "legacy"},
+		Usage: "modern: TLS 1.3; intermediate: 1.2 as well; legacy: 1.0 and 1.1 too, each such session is marked",
+		field: func(c *Config) any { return &c.TLSPolicy }},
+	{Name: "tls-default-name", Group: groupTLS, Value: "NAME", check: certificateName,
+		Usage: "whose certificate a client gets that names no server, or an unknown one (default the first file's or domain's)",
+		field: func(c *Config) any { return &c.TLSDefaultName }},
+	{Name: "tls-client-auth", Group: groupTLS, Value: "HOW", Default: "off", Choices: []string{"off", "request", "require"},
+		Usage: "clients' own certificates: off, request (one that is shown must be good), require",
+		field: func(c *Config) any { return &c.TLSClientAuth }},
+	{Name: "tls-client-ca", Group: groupTLS, Value: "PATH",
+		Usage: "authorities in PEM that vouch for clients' certificates",
+		field: func(c *Config) any { return &c.TLSClientCA }},
+
+	{Name: "tls-cert", Group: groupFiles, Value: "PATH",
+		Usage: "certificate chain in PEM, live within a second when it is replaced (repeatable)",
+		field: func(c *Config) any { return &c.TLSCerts }},
+	{Name: "tls-key", Group: groupFiles, Value: "PATH", Twice: true,
+		Usage: "private key in PEM, one for each --tls-cert in the same order (repeatable)",
+		field: func(c *Config) any { return &c.TLSKeys }},
+}
+
+var acmeSettings = []Setting{
+	{Name: "acme-domain", Group: groupACME, Value: "NAME", check: certificateName,
+		Usage: "name, *.wildcard or address to have a certificate for (repeatable)",
 		field: func(c *Config) any { return &c.ACMEDomains }},
-	{Name: "acme-email", Group: groupTLS, Value: "ADDRESS",
+	{Name: "acme-on-demand", Group: groupACME, Value: "NAME", check: onDemandName,
+		Usage: "name to have a certificate for once a client asks for it (repeatable)",
+		field: func(c *Config) any { return &c.ACMEOnDemand }},
+	{Name: "acme-email", Group: groupACME, Value: "ADDRESS", check: mailAddress,
 		Usage: "contact for the authority's notices",
 		field: func(c *Config) any { return &c.ACMEEmail }},
-	{Name: "acme-directory", Group: groupTLS, Value: "URL",
+	{Name: "acme-ca", Group: groupACME, Value: "URL", check: httpsURL,
 		Usage: "another authority's directory (default Let's Encrypt)",
-		field: func(c *Config) any { return &c.ACMEDirectory }},
-	{Name: "acme-roots", Group: groupTLS, Value: "PATH",
-		Usage: "roots in PEM to trust when talking to --acme-directory",
+		field: func(c *Config) any { return &c.ACMECA }},
+	{Name: "acme-roots", Group: groupACME, Value: "PATH",
+		Usage: "roots in PEM to trust when talking to --acme-ca (default the system's)",
 		field: func(c *Config) any { return &c.ACMERoots }},
-	{Name: "acme-http-port", Group: groupTLS, Value: "PORT", Default: "80", Max: 65535,
+	{Name: "acme-eab-kid", Group: groupACME, Value: "ID",
+		Usage: "key identifier of the external account that --acme-ca wants",
+		field: func(c *Config) any { return &c.ACMEEABKeyID }},
+	{Name: "acme-eab-key-file", Group: groupACME, Value: "PATH",
+		Usage: "file with that account's HMAC key in base64url",
+		field: func(c *Config) any { return &c.ACMEEABKeyFile }},
+	{Name: "acme-profile", Group: groupACME, Value: "NAME",
+		Usage: "kind of certificate to ask for, of those that the authority offers, such as shortlived",
+		field: func(c *Config) any { return &c.ACMEProfile }},
+	{Name: "acme-rsa", Group: groupACME, Default: "false",
+		Usage: "have an RSA certificate beside each ECDSA one, for old clients",
+		field: func(c *Config) any { return &c.ACMERSA }},
+	{Name: "acme-http-port", Group: groupACME, Value: "PORT", Default: "80", Max: 65535,
 		Usage: "port for HTTP-01 challenges; the authority always asks at 80 (0 for none)",
 		field: func(c *Config) any { return &c.ACMEHTTPPort }},
-	{Name: "acme-tls-port", Group: groupTLS, Value: "PORT", Default: "443", Max: 65535,
+	{Name: "acme-tls-port", Group: groupACME, Value: "PORT", Default: "443", Max: 65535,
 		Usage: "port for TLS-ALPN-01 challenges; the authority always asks at 443 (0 for none)",
 		field: func(c *Config) any { return &c.ACMETLSPort }},
-	{Name: "tls-local", Group: groupTLS, Default: "false",
-		Usage: "be a local authority, kept in the data directory, for trials",
-		field: func(c *Config) any { return &c.TLSLocal }},
+}
 
+var dnsSettings = []Setting{
+	{Name: "acme-dns-server", Group: groupDNS, Value: "HOST:PORT", check: dialAddress,
+		Usage: "name server that takes dynamic updates (RFC 2136)",
+		field: func(c *Config) any { return &c.ACMEDNSServer }},
+	{Name: "acme-dns-zone", Group: groupDNS, Value: "ZONE", check: zoneName,
+		Usage: "zone to update there (default found by its SOA)",
+		field: func(c *Config) any { return &c.ACMEDNSZone }},
+	{Name: "acme-dns-tsig-name", Group: groupDNS, Value: "NAME", check: zoneName,
+		Usage: "name of the key that signs updates (TSIG)",
+		field: func(c *Config) any { return &c.ACMEDNSTSIGName }},
+	{Name: "acme-dns-tsig-algorithm", Group: groupDNS, Value: "NAME", Default: "hmac-sha256",
+		Choices: []string{"hmac-sha224", "hmac-sha256", "hmac-sha384", "hmac-sha512"},
+		Usage:   "algorithm of that key",
+		field:   func(c *Config) any { return &c.ACMEDNSTSIGAlgorithm }},
+	{Name: "acme-dns-tsig-key-file", Group: groupDNS, Value: "PATH",
+		Usage: "file with that key's secret in base64",
+		field: func(c *Config) any { return &c.ACMEDNSTSIGKeyFile }},
+	{Name: "acme-dns-hook", Group: groupDNS, Value: "PATH",
+		Usage: "program that sets records instead, run as: PATH present|cleanup NAME VALUE",
+		field: func(c *Config) any { return &c.ACMEDNSHook }},
+	{Name: "acme-dns-propagation", Group: groupDNS, Value: "TIME", Default: "2m", Min: int64(time.Second), Max: int64(30 * time.Minute),
+		Usage: "longest wait until the record is seen",
+		field: func(c *Config) any { return &c.ACMEDNSPropagation }},
+	{Name: "acme-dns-resolver", Group: groupDNS, Value: "HOST:PORT", check: dialAddress,
+		Usage: "name server asked whether it is seen (repeatable, default the system's)",
+		field: func(c *Config) any { return &c.ACMEDNSResolvers }},
+}
+
+var localSettings = []Setting{
+	{Name: "tls-local", Group: groupLocal, Default: "false",
+		Usage: "make certificates for every name that no other source has, for trials and closed networks",
+		field: func(c *Config) any { return &c.TLSLocal }},
+}
+
+var auditSettings = []Setting{
 	{Name: "data-dir", Group: groupAudit, Value: "PATH", Default: "/var/lib/postern",
 		Usage: "directory of everything kept, made with mode 0700",
 		field: func(c *Config) any { return &c.DataDir }},
@@ -76,7 +182,9 @@ var Settings = []Setting{
 	{Name: "on-failure", Group: groupAudit, Value: "HOW", Default: "refuse", Choices: []string{"refuse", "continue"},
 		Usage: "when the log cannot be written: refuse sessions, or continue and record the gap",
 		field: func(c *Config) any { return &c.OnFailure }},
+}
 
+var watchSettings = []Setting{
 	{Name: "web", Group: groupWatch, Value: "ADDR", Default: "127.0.0.1:8995", check: listenAddress,
 		Usage: "dashboard, /healthz and /metrics, on loopback only (\"\" for none)",
 		field: func(c *Config) any { return &c.Web }},
@@ -87,7 +195,9 @@ var Settings = []Setting{
 	{Name: "log-format", Group: groupWatch, Value: "FORMAT", Default: "text", Choices: []string{"text", "json"},
 		Usage: "text or json",
 		field: func(c *Config) any { return &c.LogFormat }},
+}
 
+var limitSettings = []Setting{
 	{Name: "max-sessions", Group: groupLimit, Value: "N", Default: "10000", Min: 1,
 		Usage: "sessions at once",
 		field: func(c *Config) any { return &c.MaxSessions }},
@@ -122,13 +232,30 @@ const leastWait = int64(100 * time.Millisecond)
 
 // examples stand in remedies and the sample file where there is no default.
 var examples = map[string]string{
-	"backend":        "mail.internal:110",
-	"multiline-verb": "ARCHIVE",
-	"tls-cert":       "/etc/postern/cert.pem",
-	"tls-key":        "/etc/postern/key.pem",
-	"acme-domain":    "pop.example.org",
-	"acme-email":     "postmaster@example.org",
-	"acme-directory": "https://acme.internal/directory",
-	"acme-roots":     "/etc/postern/acme-roots.pem",
-	"audit-db":       "/var/lib/postern/audit.db",
+	"backend":                "mail.internal:110",
+	"backend-name":           "mail.internal",
+	"backend-ca":             "/etc/postern/backend-ca.pem",
+	"backend-pin":            "sha256//47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU=",
+	"backend-cert":           "/etc/postern/client.pem",
+	"backend-key":            "/etc/postern/client-key.pem",
+	"multiline-verb":         "ARCHIVE",
+	"tls-cert":               "/etc/postern/cert.pem",
+	"tls-key":                "/etc/postern/key.pem",
+	"tls-default-name":       "pop.example.org",
+	"tls-client-ca":          "/etc/postern/clients-ca.pem",
+	"acme-domain":            "pop.example.org",
+	"acme-on-demand":         "pop.customer.example",
+	"acme-email":             "postmaster@example.org",
+	"acme-ca":                "https://acme.internal/directory",
+	"acme-roots":             "/etc/postern/acme-roots.pem",
+	"acme-eab-kid":           "kid-1",
+	"acme-eab-key-file":      "/etc/postern/eab.key",
+	"acme-profile":           "shortlived",
+	"acme-dns-server":        "ns.example.org:53",
+	"acme-dns-zone":          "example.org",
+	"acme-dns-tsig-name":     "postern",
+	"acme-dns-tsig-key-file": "/etc/postern/tsig.key",
+	"acme-dns-hook":          "/etc/postern/dns-hook",
+	"acme-dns-resolver":      "192.0.2.53:53",
+	"audit-db":               "/var/lib/postern/audit.db",
 }

@@ -4,13 +4,12 @@ import (
 	"fmt"
 	"strings"
 	"time"
-	"unicode/utf8"
 
 	"postern/audit"
 	"postern/proxy"
 )
 
-// sessionHeads are the columns of the table; a leading > aligns to the right.
+// sessionHeads are the columns of the table.
 var sessionHeads = []string{"SESSION", "STARTED (UTC)", ">LASTED", "USER", "CLIENT", "TLS",
 	">CMDS", ">READ", ">DELETED", ">OUT", "END"}
 
@@ -20,22 +19,7 @@ func (p *Printer) Sessions(sessions []audit.Session, now time.Time) error {
 	for i, s := range sessions {
 		rows[i] = sessionCells(s, now)
 	}
-	widths := make([]int, len(sessionHeads))
-	for i, head := range sessionHeads {
-		widths[i] = len(strings.TrimPrefix(head, ">"))
-		for _, row := range rows {
-			widths[i] = max(widths[i], utf8.RuneCountInString(row[i]))
-		}
-	}
-	if err := p.write(p.paint(faint, tableLine(sessionHeads, widths))); err != nil {
-		return err
-	}
-	for i, row := range rows {
-		if err := p.write(p.paint(sessionColor(sessions[i]), tableLine(row, widths))); err != nil {
-			return err
-		}
-	}
-	return nil
+	return p.table(sessionHeads, rows, func(i int) string { return sessionColor(sessions[i]) }, nil)
 }
 
 // sessionCells are escaped and bounded.
@@ -50,10 +34,7 @@ func sessionCells(s audit.Session, now time.Time) []string {
 	}
 	cells := []string{s.ID.String(), s.Start.UTC().Format(time.DateTime), Span(lasted(s, now)), userCell(s),
 		s.Peer.Addr().String(), version, fmt.Sprint(s.Commands), fmt.Sprint(s.Retrieved), fmt.Sprint(s.Deleted), sent, endCell(s)}
-	for i, cell := range cells {
-		cells[i] = strings.TrimRight(fit(cell, 40), " ")
-	}
-	return cells
+	return bounded(cells)
 }
 
 func lasted(s audit.Session, now time.Time) time.Duration {
@@ -90,21 +71,4 @@ func sessionColor(s audit.Session) string {
 		return red
 	}
 	return plain
-}
-
-func tableLine(cells []string, widths []int) string {
-	var b strings.Builder
-	for i, cell := range cells {
-		if i > 0 {
-			b.WriteString("  ")
-		}
-		text := strings.TrimPrefix(cell, ">")
-		pad := strings.Repeat(" ", widths[i]-utf8.RuneCountInString(text))
-		if strings.HasPrefix(sessionHeads[i], ">") {
-			b.WriteString(pad + text)
-		} else {
-			b.WriteString(text + pad)
-		}
-	}
-	return b.String()
 }
