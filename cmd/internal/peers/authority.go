@@ -112,6 +112,8 @@ func (l Leaf) template() *x509.Certificate {
 		EmailAddresses: l.Emails, NotBefore: time.Now().Add(-24 * time.Hour), NotAfter: time.Now().Add(24 * time.Hour),
 		KeyUsage:    x509.KeyUsageDigitalSignature | x509.KeyUsageKeyEncipherment,
 		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth},
+		// Scanners ask for one. Nobody looks there.
+		CRLDistributionPoints: []string{"http://crl.example.test/root.crl"},
 	}
 	if l.Name == "" {
 		template.Subject.CommonName, template.DNSNames = "localhost", []string{"localhost"}

@@ -6,7 +6,6 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -69,12 +68,8 @@ func (c Client) Fetch(t testing.TB, target Target, count int) [][]byte {
 	bin := Need(t, c.Program, c.Debian)
 	ctx, cancel := context.WithTimeout(t.Context(), fetchTimeout)
 	defer cancel()
-	_, port, err := net.SplitHostPort(target.Addr)
-	if err != nil {
-		t.Fatal(err)
-	}
 	// Certificates name the host; fetchmail does not take an address in them.
-	mail, err := c.fetch(job{ctx, target, "localhost", port, bin, t.TempDir(), count})
+	mail, err := c.fetch(job{ctx, target, "localhost", target.port(), bin, t.TempDir(), count})
 	if err != nil {
 		t.Fatalf("%s by %s from %s: %v", c.Name, target.Mode, target.Addr, err)
 	}

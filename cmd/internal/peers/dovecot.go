@@ -28,7 +28,7 @@ ssl_cert = <{{.Dir}}/cert.pem
 ssl_key = <{{.Dir}}/key.pem
 {{- if .Old}}
 ssl_min_protocol = TLSv1
-ssl_cipher_list = ALL:@SECLEVEL=0
+ssl_cipher_list = ALL:!kDHE:@SECLEVEL=0
 import_environment = TZ OPENSSL_CONF={{.Dir}}/openssl.cnf
 {{- else}}
 ssl_min_protocol = TLSv1.2
@@ -90,7 +90,7 @@ type Security struct {
 	Pair     Pair
 	CAFile   string // what clients are to trust; "" is the certificate itself
 	ClientCA string // PEM file; only clients with a certificate of it may log in
-	Old      bool   // TLS 1.0 is all it has
+	Old      bool   // TLS 1.0 is all it has, with any cipher, none too
 	None     bool   // it has none
 }
 
@@ -102,7 +102,7 @@ ssl_conf = ssl
 system_default = old
 [old]
 MaxProtocol = TLSv1
-CipherString = ALL:@SECLEVEL=0
+CipherString = ALL:!kDHE:@SECLEVEL=0
 `
 
 // Dovecot runs Dovecot 2.3 with the accounts' maildrops as Maildirs: plain, STLS, POP3S; USER, APOP, PLAIN,

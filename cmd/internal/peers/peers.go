@@ -51,6 +51,12 @@ type Target struct {
 	Own            Pair   // what the client shows of itself, when asked; curl, openssl and Raw can
 }
 
+// port is that of Addr.
+func (t Target) port() string {
+	_, port, _ := net.SplitHostPort(t.Addr)
+	return port
+}
+
 // Server is a POP3 server that is running.
 type Server struct {
 	Addr    string // host:port of plain POP3, with STLS where CAFile is set
