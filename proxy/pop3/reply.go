@@ -63,6 +63,34 @@ func textOf(r Reply, rest []byte) Reply {
 	return r
 }
 
+// Announced returns how many octets the +OK to a RETR says that the message has ("+OK 120 octets", RFC 1939 section 5):
+// the number before that word, or 0. Other numbers in such a line may mean anything.
+func (r Reply) Announced() int64 {
+	var n int64
+	for word := range bytes.FieldsSeq(r.Text) {
+		word = bytes.Trim(word, "().,;:")
+		if n > 0 && (bytes.EqualFold(word, []byte("octets")) || bytes.EqualFold(word, []byte("bytes"))) {
+			return n
+		}
+		n = Number(word)
+	}
+	return 0
+}
+
+// Number returns the decimal number that word is, or 0 when it is none or has more than 18 digits.
+func Number(word []byte) (n int64) {
+	if len(word) > 18 {
+		return 0
+	}
+	for _, c := range word {
+		if c < '0' || c > '9' {
+			return 0
+		}
+		n = 10*n + int64(c-'0')
+	}
+	return n
+}
+
 // KnownCode reports whether code is one of the registered response codes, or of their family: it can be no secret.
 func KnownCode(code []byte) bool {
 	switch strings.ToUpper(string(code)) {

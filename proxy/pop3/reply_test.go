@@ -87,3 +87,26 @@ func FuzzCapabilities(f *testing.F) {
 		}
 	})
 }
+
+func TestAnnounced(t *testing.T) {
+	for line, want := range map[string]int64{
+		"+OK 120 octets":                   120,
+		"+OK 120 octets follow.":           120,
+		"+OK 120 Bytes":                    120,
+		"+OK message 3 (5120 octets)":      5120,
+		"+OK [X] 7 octets, 8 bytes":        7,
+		"+OK":                              0,
+		"+OK 120":                          0,
+		"+OK message 3 follows":            0,
+		"+OK 3 messages (120 total) octet": 0,
+		"+OK -1 octets":                    0,
+		"+OK 0 octets":                     0,
+		"+OK octets":                       0,
+		"+OK 99999999999999999999 octets":  0,
+		"+OK 999999999999999999 octets":    999999999999999999,
+	} {
+		if got := ParseReply([]byte(line)).Announced(); got != want {
+			t.Errorf("%q: %d, want %d", line, got, want)
+		}
+	}
+}
