@@ -36,9 +36,9 @@ func words(r audit.Record) (what, outcome, color string) {
 	case proxy.KindStop:
 		return "log closed", spaced(r.Detail), faint
 	case proxy.KindConnect:
-		return "connect", join(", ", "from "+r.Peer.String(), r.Listener, tlsWords(r.TLS)), cyan
+		return "connect", join(", ", "from "+r.Peer.String(), r.Listener, tlsWords(r.TLS), behindWords(r.BackendTLS)), legColor(r.TLS)
 	case proxy.KindTLS:
-		return "TLS is up", tlsWords(r.TLS), cyan
+		return "TLS is up", tlsWords(r.TLS), legColor(r.TLS)
 	case proxy.KindCommand:
 		return commandWords(r), outcomeWords(r), statusColor(r)
 	case proxy.KindOpened:
@@ -55,8 +55,14 @@ func words(r audit.Record) (what, outcome, color string) {
 		return "refused " + plural(r.Count, "connection"), join(", ", spaced(r.Detail), fromWords(r), r.Listener), yellow
 	case proxy.KindGap:
 		return "GAP", plural(r.Count, "event") + " could not be recorded", red
+	case proxy.KindCertificate:
+		return "certificate " + spaced(r.Detail), join(": ", r.Arg, r.Text), certificateColor(r.Detail)
+	case proxy.KindBackend:
+		return "backend " + spaced(r.Detail), join(": ", r.Backend, r.Text), backendColor(r.Detail)
+	case proxy.KindConfig:
+		return "setting " + r.Arg, r.Text, faint
 	}
-	return string(r.Kind), spaced(r.Detail), plain
+	return string(r.Kind), join(", ", spaced(r.Detail), r.Arg, r.Text), plain
 }
 
 func commandWords(r audit.Record) string { return join(" ", r.Verb, r.Arg) }
@@ -138,20 +144,6 @@ func fromWords(r audit.Record) string {
 		return ""
 	}
 	return "from " + r.Peer.Addr().String()
-}
-
-func tlsWords(t *audit.TLS) string {
-	if t == nil {
-		return ""
-	}
-	name, resumed := "", ""
-	if t.SNI != "" {
-		name = "for " + t.SNI
-	}
-	if t.Resumed {
-		resumed = "resumed"
-	}
-	return join(", ", t.Version, t.Group, name, resumed)
 }
 
 func endWords(reason, cause string) string { return join(": ", spaced(reason), cause) }

@@ -63,7 +63,7 @@ func endCell(s audit.Session) string {
 
 func sessionColor(s audit.Session) string {
 	switch {
-	case s.Anomalies > 0 || s.Partial:
+	case s.Anomalies > 0 || s.Partial || s.TLS != nil && s.TLS.Legacy:
 		return yellow
 	case s.End.IsZero():
 		return green

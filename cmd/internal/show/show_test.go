@@ -20,7 +20,9 @@ var update = flag.Bool("update", false, "write the golden files")
 var (
 	began = time.Date(2025, 11, 23, 12, 0, 0, 0, time.UTC)
 	id, _ = proxy.ParseSessionID("01h2j3k4m5n6p")
-	tls   = &audit.TLS{Version: "TLS 1.3", Cipher: "TLS_AES_128_GCM_SHA256", Group: "X25519MLKEM768", SNI: "pop.example.org", ALPN: "pop3"}
+	tls   = &audit.TLS{Version: "TLS 1.3", Cipher: "TLS_AES_128_GCM_SHA256", Group: "X25519MLKEM768", SNI: "pop.example.org", ALPN: "pop3",
+		Handshake: 12 * time.Millisecond, Serial: "03ab", JA4: "t13d1516h2_8daaf6152771_e5627efa2ab1", Subject: "CN=ada" + hostile, SHA256: "5feceb66"}
+	behind = &audit.TLS{Version: "TLS 1.0", Cipher: "TLS_RSA_WITH_AES_128_CBC_SHA", Legacy: true, Serial: "01", Handshake: 3 * time.Millisecond}
 )
 
 // hostile is what attackers put into names and greetings: clear the screen, set the title, reorder text,
@@ -33,7 +35,7 @@ func story() []audit.Record {
 	peer := netip.MustParseAddrPort("[2001:db8::7]:51234")
 	records := []audit.Record{
 		{Kind: proxy.KindStart, Time: at(-5000), Detail: "v1.0.0 strict"},
-		{Kind: proxy.KindConnect, Time: at(0), Listener: "pop3", Backend: "mail:110", Text: "POP3 ready " + hostile},
+		{Kind: proxy.KindConnect, Time: at(0), Listener: "pop3", Backend: "mail:110", Text: "POP3 ready " + hostile, BackendTLS: behind},
 		{Kind: proxy.KindCommand, Time: at(9), Verb: "STLS", Status: "+OK", Text: "begin TLS", Local: true, Duration: 100 * time.Microsecond},
 		{Kind: proxy.KindTLS, Time: at(20), TLS: tls},
 		{Kind: proxy.KindCommand, Time: at(30), Verb: "USER", Arg: "ada" + hostile, Status: "+OK", Duration: 1200 * time.Microsecond},
@@ -49,11 +51,17 @@ func story() []audit.Record {
 		{Kind: proxy.KindEnd, Time: at(2500), Side: proxy.SideBackend, Detail: "timeout", Duration: 2500 * time.Millisecond, Received: 120, Sent: 1_240_000},
 		{Kind: proxy.KindRefused, Time: at(90_000_000), Count: 12, Detail: "handshake", Peer: netip.AddrPortFrom(peer.Addr(), 0), Listener: "pop3s"},
 		{Kind: proxy.KindGap, Time: at(90_000_001), Count: 1},
+		{Kind: proxy.KindCertificate, Time: at(90_000_002), Detail: "renewed", Arg: "pop.example.org", Text: "serial 03ab, by Example CA, until 2026-02-21 12:00 UTC"},
+		{Kind: proxy.KindCertificate, Time: at(90_000_003), Detail: "failed", Arg: "a.example, b.example", Text: "port 80 is closed" + hostile},
+		{Kind: proxy.KindBackend, Time: at(90_000_004), Detail: "down", Backend: "mail:110", Text: "connection refused"},
+		{Kind: proxy.KindBackend, Time: at(90_000_005), Detail: "up", Backend: "mail:110"},
+		{Kind: proxy.KindConfig, Time: at(90_000_006), Arg: "backend-tls", Text: "stls"},
+		{Kind: "later", Time: at(90_000_007), Detail: "a_word", Arg: "of" + hostile},
 	}
 	for i := range records {
 		r := &records[i]
 		r.Seq = int64(i + 1)
-		if r.Kind == proxy.KindStart || r.Kind == proxy.KindGap || r.Kind == proxy.KindRefused {
+		if outside := r.Kind == proxy.KindStart || i >= 15; outside {
 			continue
 		}
 		r.Session, r.Peer = id, peer
@@ -71,7 +79,7 @@ func sessions() []audit.Session {
 		{ID: id - 1, Start: began, End: began.Add(3 * time.Hour), State: audit.StateEnded, Peer: netip.MustParseAddrPort("192.0.2.7:1"),
 			User: "b" + hostile, Login: proxy.LoginFailed, Commands: 1200, Sent: 18_700, EndSide: proxy.SideClient, EndReason: "timeout_login"},
 		{ID: id - 2, Start: began, End: began.Add(time.Millisecond), State: audit.StateEnded, Peer: netip.MustParseAddrPort("192.0.2.8:1"),
-			Listener: "pop3", Backend: "mail:110", Received: 10, Sent: 20, EndSide: proxy.SideBackend, EndReason: "refused", Partial: true},
+			Listener: "pop3", Backend: "mail:110", Greeting: "ready", Received: 10, Sent: 20, EndSide: proxy.SideBackend, EndReason: "refused", Partial: true},
 	}
 }
 
@@ -120,6 +128,7 @@ func TestTranscript(t *testing.T) {
 	s := sessions()[0]
 	s.End, s.EndSide, s.EndReason = began.Add(2500*time.Millisecond), proxy.SideBackend, "timeout"
 	s.Listener, s.Backend, s.Mechanism, s.LoginsFailed = "pop3", "mail:110", "PLAIN", 1
+	s.BackendTLS = &audit.TLS{Version: "TLS 1.2", Cipher: "TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256", Group: "X25519", Verified: "name:mail", Serial: "0c", Resumed: true}
 	s.Opened, s.Retrieved, s.Unknown, s.Anomalies, s.Octets, s.Received, s.Sent = 1, 1, 1, 1, 1234567, 120, 1240000
 	if err := p.Begin(s, began); err != nil {
 		t.Fatal(err)
@@ -143,6 +152,38 @@ func TestSessions(t *testing.T) {
 	}
 	safe(t, b.String())
 	golden(t, "sessions.txt", b.Bytes())
+}
+
+func certificates() []Certificate {
+	return []Certificate{
+		{Names: []string{"pop.example.org", "192.0.2.7"}, Issuer: "Example CA", KeyType: "ECDSA P-256", Serial: "03ab", Source: "acme", State: CertificateGood,
+			NotAfter: began.Add(61*24*time.Hour + time.Hour), NextRenewal: began.Add(31 * 24 * time.Hour)},
+		{Names: []string{"soon.example.org"}, Issuer: "Example CA", KeyType: "RSA 2048", Serial: "03ac", Source: "acme", State: CertificateExpiring,
+			NotAfter: began.Add(26 * time.Hour), NextRenewal: began.Add(-time.Hour), Err: "port 80 is closed " + hostile, ErrAt: began.Add(-3 * time.Hour)},
+		{Names: []string{"*.example.net"}, Source: "acme", State: CertificateAwaited, Err: "rate limited", ErrAt: began},
+		{Names: []string{"old.example.org" + hostile}, Issuer: "Other CA", KeyType: "RSA 4096", Serial: "01", Source: "file", File: "/etc/postern/old.pem",
+			State: CertificateExpired, NotAfter: began.Add(-50 * time.Hour)},
+		{Names: []string{"localhost"}, Issuer: "Postern local authority abc", KeyType: "ECDSA P-256", Serial: "02", Source: "local", State: CertificateGood,
+			NotAfter: began.Add(90 * time.Minute), NextRenewal: began.Add(time.Hour)},
+	}
+}
+
+func TestCertificates(t *testing.T) {
+	var b bytes.Buffer
+	if err := (&Printer{W: &b}).Certificates(certificates(), began); err != nil {
+		t.Fatal(err)
+	}
+	safe(t, b.String())
+	golden(t, "certificates.txt", b.Bytes())
+	var coloured bytes.Buffer
+	if err := (&Printer{W: &coloured, Color: true}).Certificates(certificates(), began); err != nil {
+		t.Fatal(err)
+	}
+	for _, code := range []string{green, yellow, red} {
+		if !strings.Contains(coloured.String(), "\x1b["+code+"m") {
+			t.Errorf("nothing is painted %s:\n%s", code, coloured.String())
+		}
+	}
 }
 
 func TestColoursOnlyWhenAskedFor(t *testing.T) {

@@ -14,7 +14,10 @@ func (p *Printer) Begin(s audit.Session, now time.Time) error {
 		{"user", userFact(s)},
 		{"client", s.Peer.String() + " on " + s.Listener},
 		{"tls", tlsFact(s.TLS)},
+		{"handshake", handshakeFact(s.TLS)},
+		{"client cert", shownFact(s.TLS)},
 		{"backend", s.Backend},
+		{"backend tls", behindFact(s)},
 		{"began", s.Start.UTC().Format("2006-01-02 15:04:05.000 UTC")},
 		{"ended", endFact(s, now)},
 		{"passed", join(", ", plural(s.Commands, "command"), Octets(s.Octets)+" of mail", trafficFact(s))},
@@ -27,7 +30,10 @@ func (p *Printer) Begin(s audit.Session, now time.Time) error {
 		return err
 	}
 	for _, fact := range facts {
-		if err := p.write("  " + p.paint(faint, fit(fact[0], 10)) + Escape(fact[1])); err != nil {
+		if fact[1] == "" {
+			continue
+		}
+		if err := p.write("  " + p.paint(faint, fit(fact[0], 12)) + Escape(fact[1])); err != nil {
 			return err
 		}
 	}
@@ -101,23 +107,6 @@ func userFact(s audit.Session) string {
 		return join(", ", s.User+" (claimed)", failed)
 	}
 	return join(", ", join(" by ", s.User, s.Mechanism), failed)
-}
-
-func tlsFact(t *audit.TLS) string {
-	if t == nil {
-		return "none"
-	}
-	name, alpn, resumed := "no server name asked for", "", ""
-	if t.SNI != "" {
-		name = "asked for " + t.SNI
-	}
-	if t.ALPN != "" {
-		alpn = "ALPN " + t.ALPN
-	}
-	if t.Resumed {
-		resumed = "resumed"
-	}
-	return join(", ", t.Version, t.Cipher, t.Group, name, alpn, resumed)
 }
 
 func endFact(s audit.Session, now time.Time) string {
