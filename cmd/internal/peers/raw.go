@@ -28,25 +28,36 @@ const rawTimeout = 30 * time.Second
 
 // Dial connects and reads the greeting; in mode STLS the session is inside TLS when Dial returns.
 func Dial(target Target) (*Raw, error) {
-	conn, err := net.DialTimeout("tcp", target.Addr, rawTimeout)
+	c, err := Connect(target)
 	if err != nil {
 		return nil, err
 	}
-	c := &Raw{Conn: conn, r: bufio.NewReader(conn), addr: conn.LocalAddr().String(), target: target}
-	if err := c.open(target.Mode); err != nil {
-		conn.Close()
+	if err := c.open(); err != nil {
+		c.Conn.Close()
 		return nil, fmt.Errorf("open a session with %s: %w", target.Addr, err)
 	}
 	return c, nil
 }
 
-func (c *Raw) open(mode Mode) (err error) {
-	if mode == TLS {
-		if err := c.Upgrade(); err != nil {
-			return err
-		}
+// Connect is Dial for who will not wait for the greeting: nothing is read, and in mode STLS nothing sent either.
+func Connect(target Target) (*Raw, error) {
+	conn, err := net.DialTimeout("tcp", target.Addr, rawTimeout)
+	if err != nil {
+		return nil, err
 	}
-	if c.Greeting, err = c.Line(); err != nil || mode != STLS {
+	c := &Raw{Conn: conn, r: bufio.NewReader(conn), addr: conn.LocalAddr().String(), target: target}
+	if target.Mode != TLS {
+		return c, nil
+	}
+	if err := c.Upgrade(); err != nil {
+		conn.Close()
+		return nil, fmt.Errorf("connect to %s: %w", target.Addr, err)
+	}
+	return c, nil
+}
+
+func (c *Raw) open() (err error) {
+	if c.Greeting, err = c.Line(); err != nil || c.target.Mode != STLS {
 		return err
 	}
 	if reply, err := c.Do("STLS"); err != nil || !OK(reply) {
