@@ -39,8 +39,17 @@ ssl_require_crl = no
 ssl_verify_client_cert = yes
 auth_ssl_require_client_cert = yes
 {{- end}}
+{{- if .External}}
+auth_ssl_username_from_cert = yes
+passdb {
+  driver = static
+  args = nopassword=y
+  master = yes
+  mechanisms = external
+}
+{{- end}}
 disable_plaintext_auth = no
-auth_mechanisms = plain login apop cram-md5 scram-sha-256
+auth_mechanisms = plain login apop cram-md5 scram-sha-256{{if .External}} external{{end}}
 auth_verbose = yes
 auth_failure_delay = 0
 mail_location = maildir:{{.Dir}}/mail/%u
@@ -90,6 +99,7 @@ type Security struct {
 	Pair     Pair
 	CAFile   string // what clients are to trust; "" is the certificate itself
 	ClientCA string // PEM file; only clients with a certificate of it may log in
+	External bool   // and they do so by EXTERNAL alone, as whoever they like
 	Old      bool   // TLS 1.0 is all it has, with any cipher, none too
 	None     bool   // it has none
 }
@@ -126,6 +136,7 @@ func SecureDovecot(t testing.TB, security Security, accounts ...Account) *Server
 	err := dovecotConf.Execute(&conf, map[string]any{
 		"Dir": dir, "User": u.Username, "Group": group, "UID": u.Uid, "GID": u.Gid, "Port": port, "PortTLS": portTLS,
 		"Old": security.Old, "None": security.None, "ClientCA": security.ClientCA,
+		"External": security.External,
 	})
 	if err != nil {
 		t.Fatal(err)

@@ -61,6 +61,23 @@ func TestSecureDovecot(t *testing.T) {
 	}
 }
 
+// Who has the right certificate logs in as anybody by EXTERNAL, as a gate should that its server trusts.
+func TestExternalOnDovecot(t *testing.T) {
+	t.Parallel()
+	a := NewAuthority(t)
+	alice := Account{"alice", "peers external 5Hs3", Small(1)}
+	s := SecureDovecot(t, Security{ClientCA: a.File, External: true}, alice)
+	for _, own := range []Pair{a.Issue(t, Leaf{Name: "gate.example.test"}), SelfSigned(t, Leaf{Name: "alice"}), {}} {
+		target := s.Target(TLS, alice)
+		target.Own = own
+		c := MustDial(t, target)
+		reply, err := c.Step("AUTH EXTERNAL YWxpY2U=")
+		if good := own.Cert != "" && own.Leaf.Subject.CommonName != "alice"; err != nil || OK(reply) != good {
+			t.Errorf("%q, %v; want success %v", reply, err, good)
+		}
+	}
+}
+
 // An old server speaks TLS 1.0 and nothing newer.
 func TestOldDovecot(t *testing.T) {
 	t.Parallel()
