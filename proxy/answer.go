@@ -101,10 +101,11 @@ func (s *session) stls(c pop3.Command) error {
 	if err := s.client.flush(); err != nil {
 		return clientEnd(err)
 	}
-	if err := s.handshake(); err != nil {
+	facts, err := s.handshake()
+	if err != nil {
 		return err
 	}
-	s.client.due = s.record(Event{Kind: KindTLS, TLS: s.tlsFacts()})
+	s.client.due = s.record(Event{Kind: KindTLS, TLS: facts})
 	return nil
 }
 
@@ -129,6 +130,7 @@ func (s *session) mechanisms(c pop3.Command) error {
 
 func (s *session) offer() pop3.Offer {
 	o := pop3.Offer{TLS: s.inTLS, STLS: s.mode == ModeSTLS}
+	o.NoExternal = !s.server.external()
 	if !s.loggedIn && s.server.Rules.translates() {
 		o.Own = translated
 	}

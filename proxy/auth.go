@@ -20,10 +20,10 @@ type authDialogue struct {
 // auth relays AUTH with a mechanism (RFC 5034 section 4): challenges and responses line by line, until the
 // final status. No line of it is ever recorded, only the mechanism, the name and the outcome.
 func (s *session) auth(c pop3.Command) error {
-	mechanism, _ := c.Mechanism()
-	if !pop3.Relayable(mechanism) {
-		return s.refuse(c, "-ERR this mechanism does not work through a proxy")
+	if why := s.refusesAUTH(c); why != "" {
+		return s.refuse(c, why)
 	}
+	mechanism, _ := c.Mechanism()
 	d := s.newAuthDialogue(c)
 	line, err := s.ask(c)
 	for turn := 0; err == nil; turn++ {
@@ -64,8 +64,12 @@ func (s *session) turn(d *authDialogue, challenge []byte) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	if d.sasl.Mechanism == "DIGEST-MD5" && pop3.SecurityLayer(response) {
+	switch {
+	case d.sasl.Mechanism == "DIGEST-MD5" && pop3.SecurityLayer(response):
 		s.anomaly("security_layer", SideClient)
+		response = []byte{'*'}
+	case d.sasl.Mechanism == "EXTERNAL" && string(response) != "*" && !s.mayClaim(response):
+		s.anomaly("external_mismatch", SideClient)
 		response = []byte{'*'}
 	}
 	if string(response) == "*" {

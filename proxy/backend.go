@@ -9,9 +9,10 @@ import (
 
 // backend is the backend's leg: commands out, status lines and bodies in.
 type backend struct {
-	conn net.Conn
-	link link
-	peek [1]byte // where a watch puts what comes unasked
+	conn  net.Conn
+	below *arrived // under conn when it is TLS
+	link  link
+	peek  [1]byte // where a watch puts what comes unasked
 
 	buf  *[]byte // borrowed while a reply is due; (*buf)[r:w] is unread
 	pool *sync.Pool

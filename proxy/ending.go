@@ -72,7 +72,7 @@ func backendEnd(err error) error {
 	switch {
 	case errors.As(err, &e):
 		return err
-	case errors.Is(err, io.EOF), errors.Is(err, io.ErrClosedPipe):
+	case isEOF(err), errors.Is(err, io.ErrClosedPipe):
 		return &ending{side: SideBackend, reason: "closed", farewell: gone}
 	case errors.Is(err, os.ErrDeadlineExceeded):
 		return &ending{side: SideBackend, reason: "timeout", farewell: gone, err: err}

@@ -143,7 +143,7 @@ type TLS struct {
 	Resumed   bool          // an earlier session was resumed: no certificate was shown
 	Legacy    bool          // older than TLS 1.2 (RFC 8996)
 	Handshake time.Duration // from its first octet to its end
-	Serial    string        // the server's certificate, in lower-case hex; "" when Resumed
+	Serial    string        // the server's certificate, in lower-case hex; clients' leg: "" when Resumed
 	Verified  string        // backend's leg: how the server was verified, "name:HOST" or "pin:HASH"; "" when it was not
 	JA4       string        // clients' leg: the client's fingerprint (github.com/FoxIO-LLC/ja4)
 	Subject   string        // clients' leg: the client certificate's distinguished name, "" when it showed none

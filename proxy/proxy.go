@@ -67,6 +67,10 @@ type Rules struct {
 	// HideLoginErrors gives the client the same words for every login that failed, since the backend's may tell
 	// which users exist. The record has the backend's.
 	HideLoginErrors bool
+	// MatchExternal lets AUTH EXTERNAL (RFC 4422 appendix A) pass only when the identity that it claims is one that
+	// the client's certificate vouches for: its common name, or a mail address or host name among its alternative
+	// names.
+	MatchExternal bool
 }
 
 // Translation says what AUTH PLAIN and LOGIN become on the way to the backend.

@@ -32,7 +32,7 @@ func (s *session) askLine(line []byte, limit int) ([]byte, error) {
 func (s *session) stale() error {
 	b := s.backend
 	b.conn.SetReadDeadline(time.Time{})
-	if !waiting(b.conn) {
+	if b.look(); len(b.unread()) == 0 && !waiting(b.conn) {
 		return nil
 	}
 	s.listenFor(time.Second)

@@ -20,7 +20,7 @@ var ErrServerClosed = errors.New("proxy: server closed")
 
 // Server relays the sessions of its listeners to one backend. Set the fields before the first Serve.
 type Server struct {
-	Backend  string       // host:port of a server that speaks plain POP3
+	Backend  string       // host:port of a POP3 server
 	Recorder Recorder     // where Events go; never nil
 	TLS      *tls.Config  // for the clients' leg; never nil
 	Limits   Limits       // zero fields take their defaults
@@ -28,12 +28,23 @@ type Server struct {
 
 	Rules Rules // where a site departs from the defaults
 
+	// BackendSecurity says how the backend is spoken to. Unless it is plain, BackendTLS is for its leg, verifies
+	// its certificate and names it.
+	BackendSecurity Security
+	BackendTLS      *tls.Config
+	// BackendVerified tells how a backend was verified, for TLS.Verified; nil tells of the name alone.
+	BackendVerified func(tls.ConnectionState) string
+	// Fingerprint computes TLS.JA4 of a client; nil leaves it out.
+	Fingerprint func(*tls.ClientHelloInfo) string
+
 	// Dial connects to the backend; nil dials TCP. The Server closes what it returns.
 	Dial func(ctx context.Context, address string) (net.Conn, error)
 
 	once    sync.Once
 	limits  Limits
 	log     *slog.Logger
+	front   *tls.Config // of the clients' leg, observed
+	reach   reach       // of the backend
 	closing atomic.Bool
 	cutting context.Context // done when what does not end by itself is cut
 	cut     context.CancelFunc
@@ -65,6 +76,7 @@ func (s *Server) init() {
 		if s.log == nil {
 			s.log = slog.New(slog.DiscardHandler)
 		}
+		s.front = s.observed(s.TLS)
 		s.probes.recorder = s.Recorder
 		s.cutting, s.cut = context.WithCancel(context.Background())
 		s.listeners = make(map[net.Listener]struct{})

@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"bytes"
 	"errors"
 	"net"
 	"net/netip"
@@ -40,6 +41,7 @@ type session struct {
 	secretive bool      // credentials were sent after login: what follows may be more of them
 	claimed   string    // of the last USER command
 	user      string    // of the last USER command that the backend took
+	vouched   []string  // the names in the client's certificate, when they matter
 	owner     string    // of the maildrop, as counted against the limit per user; "" before login
 	overfull  bool      // logged in, as one too many of its user
 	maildrop  maildrop
@@ -74,10 +76,11 @@ func (s *session) serve() error {
 		return s.loop()
 	}
 	if s.mode == ModeTLS {
-		if err := s.handshake(); err != nil {
+		facts, err := s.handshake()
+		if err != nil {
 			return err
 		}
-		if s.connect.TLS = s.tlsFacts(); s.connect.TLS.ALPN == acmeProtocol {
+		if s.connect.TLS = facts; facts.ALPN == acmeProtocol {
 			return errEOF
 		}
 	}
@@ -103,10 +106,22 @@ func (s *session) open() error {
 	if err := s.dial(); err != nil {
 		return err
 	}
+	if s.server.BackendSecurity == SecurityTLS {
+		if err := s.secure(); err != nil {
+			return err
+		}
+	}
 	greeting, err := s.status(pop3.MaxStatus)
 	if err != nil {
 		return s.unbacked(err)
 	}
+	if s.server.BackendSecurity == SecuritySTLS && pop3.ParseReply(greeting).Status == pop3.StatusOK {
+		greeting = bytes.Clone(greeting)
+		if err := s.upgrade(); err != nil {
+			return err
+		}
+	}
+	s.server.found()
 	return s.greet(greeting)
 }
 
@@ -140,7 +155,7 @@ func (s *session) unbacked(err error) error {
 	if errors.As(err, &e) && e.side == SideClient {
 		return err
 	}
-	s.server.counts.unbacked.Add(1)
+	s.server.lost(err)
 	return &ending{side: SideBackend, reason: "unavailable", farewell: unavailable, err: err}
 }
 

@@ -16,6 +16,7 @@ type socket struct {
 	limit  time.Duration // of a write during which the peer reads nothing
 	mu     sync.Mutex    // a read in another goroutine may answer a key update
 	corked bool
+	seen   *TLS    // what the handshake under way has told; nil when none is
 	buf    *[]byte // borrowed while it holds something
 }
 

@@ -11,6 +11,8 @@ type Offer struct {
 	TLS  bool     // TLS is up on the client's leg
 	STLS bool     // the listener takes STLS
 	Own  []string // mechanisms the proxy answers itself, whatever the backend has
+
+	NoExternal bool // EXTERNAL is not to be had
 }
 
 // RewriteCapabilities appends to dst the body of a CAPA reply (RFC 2449) as the client should see it: what TLS
@@ -72,7 +74,7 @@ func (o Offer) appendMechanisms(dst, line []byte) []byte {
 	fields := strings.Fields(string(line))
 	kept := fields[:1:1]
 	for _, m := range fields[1:] {
-		if Relayable(m) {
+		if o.relays(m) {
 			kept = append(kept, m)
 		}
 	}
@@ -102,7 +104,7 @@ func (o Offer) RewriteMechanisms(dst, body []byte) []byte {
 	var listed []string
 	for line := range bytes.Lines(body) {
 		name := string(bytes.TrimSpace(line))
-		if Relayable(name) {
+		if o.relays(name) {
 			dst = append(dst, line...)
 			listed = append(listed, name)
 		}
@@ -117,6 +119,10 @@ func (o Offer) RewriteMechanisms(dst, body []byte) []byte {
 
 // Mechanisms appends the body of the proxy's own bare AUTH reply.
 func (o Offer) Mechanisms(dst []byte) []byte { return o.RewriteMechanisms(dst, nil) }
+
+func (o Offer) relays(mechanism string) bool {
+	return Relayable(mechanism) && !(o.NoExternal && strings.EqualFold(mechanism, "EXTERNAL"))
+}
 
 // Relayable reports whether a SASL mechanism works through a proxy that ends TLS. Channel binding (RFC 5802
 // section 6) ties the login to the TLS leg it cannot see, and GSSAPI and KERBEROS may put a security layer

@@ -1,0 +1,32 @@
+package proxy
+
+import (
+	"sync/atomic"
+	"time"
+
+	"postern/proxy/pop3"
+)
+
+// reach is whether the backend could be used when that was last tried. The zero reach says that it could.
+type reach struct{ down atomic.Bool }
+
+// lost counts a session that its backend could not be had for, and records when that is news.
+func (s *Server) lost(err error) {
+	s.counts.unbacked.Add(1)
+	if !s.reach.down.Swap(true) {
+		s.log.Warn("the backend cannot be used", "backend", s.Backend, "error", err)
+		s.recordReach("down", pop3.Text([]byte(err.Error())))
+	}
+}
+
+// found notes that a session has its backend.
+func (s *Server) found() {
+	if s.reach.down.Load() && s.reach.down.Swap(false) {
+		s.log.Info("the backend can be used again", "backend", s.Backend)
+		s.recordReach("up", "")
+	}
+}
+
+func (s *Server) recordReach(detail, text string) {
+	s.Recorder.Record(Event{Time: time.Now(), Kind: KindBackend, Backend: s.Backend, Detail: detail, Text: text})
+}
