@@ -18,7 +18,10 @@ func axePage(t *testing.T, browser context.Context) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := newScene(t, nil)
+	s := newScene(t, func(o *Options) {
+		o.Warnings = []string{"The backend's certificate is not verified: whoever is in between can read passwords."}
+		o.Certificates = func() []Certificate { return []Certificate{{Names: []string{"old.example.org"}, State: "expired"}} }
+	})
 	p := newTab(t, browser, s.url("/"))
 	p.do(chromedp.Evaluate[chromedp.Void](string(axe)))
 	check := func(what string) {

@@ -8,18 +8,26 @@ import (
 
 // condition is the answer of /healthz.
 type condition struct {
-	Status   string       `json:"status"` // "ok" or "failing"
-	Reason   string       `json:"reason,omitzero"`
-	Version  string       `json:"version"`
-	Sessions int64        `json:"sessions"`
-	Log      audit.Health `json:"log"`
+	Status       string        `json:"status"` // "ok", "degraded" (see Problems) or "failing" (see Reason)
+	Reason       string        `json:"reason,omitzero"`
+	Problems     []string      `json:"problems"` // what clients notice, though they are served
+	Warnings     []string      `json:"warnings"` // what somebody ought to look at
+	Version      string        `json:"version"`
+	Sessions     int64         `json:"sessions"`
+	Log          audit.Health  `json:"log"`
+	Certificates []Certificate `json:"certificates"`
 }
 
 // health answers /healthz: 200 when mail clients are served and every command can be recorded, otherwise
-// 503 with the reason.
+// 503 with the reason. A certificate's trouble is told and does not change the 200: to take this server out of
+// service would mend nothing.
 func (s *Server) health(w http.ResponseWriter, _ *http.Request) {
-	c := condition{Status: "ok", Version: s.o.Version, Sessions: s.o.Stats().Sessions, Log: s.o.Health()}
+	c := condition{Status: "ok", Version: s.o.Version, Sessions: s.o.Stats().Sessions, Log: s.o.Health(),
+		Certificates: list(s.o.Certificates())}
 	status := http.StatusOK
+	if c.Problems, c.Warnings = s.troubles(); len(c.Problems) > 0 {
+		c.Status = "degraded"
+	}
 	if c.Reason = s.trouble(c.Log); c.Reason != "" {
 		c.Status, status = "failing", http.StatusServiceUnavailable
 	}

@@ -3,7 +3,6 @@ package web
 import (
 	"net/http"
 	"runtime"
-	"strings"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -37,6 +36,8 @@ type collector struct {
 	build    *prometheus.Desc
 	notAfter *prometheus.Desc
 	daysLeft *prometheus.Desc
+	errorAt  *prometheus.Desc
+	turns    *prometheus.Desc
 }
 
 func newCollector(s *Server) *collector {
@@ -46,8 +47,11 @@ func newCollector(s *Server) *collector {
 		octets:   describe("octets_total", "Octets of POP3 relayed, without TLS's own.", "direction"),
 		viewers:  describe("web_viewers", "Browsers that watch the dashboard."),
 		build:    describe("build_info", "The version, always 1.", "version", "go"),
-		notAfter: describe("certificate_not_after_seconds", "When a certificate expires, in Unix seconds.", "names"),
-		daysLeft: describe("certificate_days_left", "Days until a certificate expires.", "names"),
+		notAfter: describe("certificate_not_after_seconds", "When the certificate of a name expires, in Unix seconds.", "name", "source"),
+		daysLeft: describe("certificate_days_left", "Days until the certificate of a name expires.", "name", "source"),
+		errorAt: describe("certificate_last_error_seconds",
+			"When the last order, renewal or reload of a name's certificate failed, in Unix seconds; 0 when it went well.", "name", "source"),
+		turns: describe("certificate_events_total", "Certificates obtained, renewed, failed and so on.", "kind"),
 	}
 }
 
@@ -98,7 +102,7 @@ func (c *collector) Describe(ch chan<- *prometheus.Desc) {
 	for _, m := range c.metrics {
 		ch <- m.desc
 	}
-	for _, d := range []*prometheus.Desc{c.octets, c.viewers, c.build, c.notAfter, c.daysLeft} {
+	for _, d := range []*prometheus.Desc{c.octets, c.viewers, c.build, c.notAfter, c.daysLeft, c.errorAt, c.turns} {
 		ch <- d
 	}
 }
@@ -116,14 +120,48 @@ func (c *collector) Collect(ch chan<- prometheus.Metric) {
 	ch <- prometheus.MustNewConstMetric(c.octets, prometheus.CounterValue, float64(stats.Sent), "sent")
 	gauge(c.viewers, float64(c.s.watching()))
 	gauge(c.build, 1, c.s.o.Version, runtime.Version())
-	told := map[string]bool{} // two certificates of one set of names would fail the whole answer
-	for _, cert := range c.s.o.Certificates() {
-		names := strings.Join(cert.Names, ",")
-		if told[names] {
-			continue
-		}
-		told[names] = true
-		gauge(c.notAfter, float64(cert.NotAfter.Unix()), names)
-		gauge(c.daysLeft, time.Until(cert.NotAfter).Hours()/24, names)
+	for _, turn := range c.s.o.Turns() {
+		ch <- prometheus.MustNewConstMetric(c.turns, prometheus.CounterValue, float64(turn.Count), turn.Kind)
 	}
+	for label, f := range fates(c.s.o.Certificates()) {
+		gauge(c.errorAt, unix(f.errAt), label.name, label.source)
+		if !f.notAfter.IsZero() {
+			gauge(c.notAfter, unix(f.notAfter), label.name, label.source)
+			gauge(c.daysLeft, time.Until(f.notAfter).Hours()/24, label.name, label.source)
+		}
+	}
+}
+
+// served is what certificates' gauges are told apart by, and fate what they show.
+type (
+	served struct{ name, source string }
+	fate   struct{ notAfter, errAt time.Time }
+)
+
+// fates finds for each name the end that comes first and the error that came last: beside an ECDSA certificate there
+// may be an RSA one, and two values of one gauge would fail the whole answer.
+func fates(certs []Certificate) map[served]fate {
+	found := make(map[served]fate)
+	for _, cert := range certs {
+		for _, name := range cert.Names {
+			label := served{name, cert.Source}
+			f := found[label]
+			if f.notAfter.IsZero() || !cert.NotAfter.IsZero() && cert.NotAfter.Before(f.notAfter) {
+				f.notAfter = cert.NotAfter
+			}
+			if cert.Err != "" && cert.ErrAt.After(f.errAt) {
+				f.errAt = cert.ErrAt
+			}
+			found[label] = f
+		}
+	}
+	return found
+}
+
+// unix is a gauge's value of a moment; of none it is 0.
+func unix(t time.Time) float64 {
+	if t.IsZero() {
+		return 0
+	}
+	return float64(t.Unix())
 }

@@ -3,6 +3,7 @@ package web
 import (
 	"context"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -29,6 +30,8 @@ func TestPage(t *testing.T) {
 		{"live transcript", liveTranscript},
 		{"text stays text", textStaysText},
 		{"failing log", failingLog},
+		{"banners", bannersOnPage},
+		{"both legs", bothLegs},
 		{"behind", pageBehind},
 		{"twenty thousand rows", manyRows},
 		{"axe", axePage},
@@ -275,6 +278,61 @@ func failingLog(t *testing.T, browser context.Context) {
 }
 
 // pageBehind claims that the log holds more than its tail brings.
+// bannersOnPage shows what is wrong with certificates and settings, as text, and takes it back by itself.
+func bannersOnPage(t *testing.T, browser context.Context) {
+	var mu sync.Mutex
+	certificates := []Certificate{{Names: []string{"<b>pop</b>.example.org"}, State: "expired"}}
+	s := newScene(t, func(o *Options) {
+		o.Warnings = []string{"The backend's certificate is not verified: whoever is in between can read passwords."}
+		o.Certificates = func() []Certificate {
+			mu.Lock()
+			defer mu.Unlock()
+			return certificates
+		}
+	})
+	change := func(now ...Certificate) {
+		mu.Lock()
+		defer mu.Unlock()
+		certificates = now
+	}
+	p := newTab(t, browser, s.url("/"))
+	p.until(`document.querySelector(".banner.warn b")?.innerText === "The backend's certificate is not verified:"`)
+	p.until(`document.querySelector(".banner.bad[role=alert]")?.innerText.includes("The certificate of <b>pop</b>.example.org expired")`)
+	var many []Certificate
+	for range 5 {
+		many = append(many, Certificate{Names: []string{"new.example.org"}, State: "awaited"})
+	}
+	change(many...)
+	p.until(`!document.querySelector(".banner.bad") && document.querySelector(".banner.warn").innerText.includes("and 3 more")`)
+	change()
+	p.until(`document.querySelectorAll(".banner p").length === 1`)
+}
+
+// bothLegs shows a session's TLS towards the client and towards the backend, and certificates in the stream.
+func bothLegs(t *testing.T, browser context.Context) {
+	s := newScene(t, nil)
+	k := newTalk(time.Now(), "alice", "192.0.2.7:5000")
+	connect := k.connect("ready")
+	connect.TLS.Subject, connect.TLS.SHA256, connect.TLS.JA4, connect.TLS.Serial = "CN=alice", "5feceb66", "t13d1516h2_8daaf6152771_e5627efa2ab1", "03ab"
+	connect.BackendTLS = &proxy.TLS{Version: "TLS 1.0", Cipher: "TLS_RSA_WITH_AES_128_CBC_SHA", Legacy: true, Serial: "0c", Handshake: 3 * time.Millisecond}
+	renewed := proxy.Event{Kind: proxy.KindCertificate, Time: time.Now(), Detail: "renewed", Arg: "pop.example.org", Text: "serial 03ac"}
+	failed := renewed
+	failed.Detail, failed.Text = "failed", "port 80 is closed"
+	s.record(connect, renewed, failed)
+	p := newTab(t, browser, s.url("/"))
+	p.until(`[...document.querySelectorAll(".record .event.wide")].some((e) => e.innerText === "certificate renewed: pop.example.org, serial 03ac")`)
+	p.until(`document.querySelector(".record.tone-bad")?.innerText.includes("certificate failed: pop.example.org, port 80 is closed")`)
+	p.do(chromedp.Navigate(s.url("/#/session/" + k.id.String())))
+	p.until(`document.querySelector(".facts")`)
+	facts := p.text(".facts")
+	for _, want := range []string{"CN=alice", "5feceb66", "t13d1516h2_8daaf6152771_e5627efa2ab1", "certificate 03ab",
+		"TLS to the backend", "TLS 1.0 (outdated)", "not verified", "3.0 ms", "0c"} {
+		if !strings.Contains(facts, want) {
+			t.Errorf("no %q in the facts:\n%s", want, facts)
+		}
+	}
+}
+
 func pageBehind(t *testing.T, browser context.Context) {
 	s := newScene(t, func(o *Options) {
 		log := o.Health

@@ -42,8 +42,10 @@ type hello struct {
 	Day       string          `json:"day"`        // the UTC day that Totals are of
 	Totals    audit.Totals    `json:"totals"`
 
-	Health audit.Health `json:"health"`
-	Hint   []string     `json:"hint"`
+	Health   audit.Health `json:"health"`
+	Problems []string     `json:"problems"` // what clients notice now
+	Warnings []string     `json:"warnings"` // what somebody ought to look at
+	Hint     []string     `json:"hint"`
 }
 
 // batch is the frame of records. Last is the newest record of the log when the frame was made, so that
@@ -61,6 +63,8 @@ type beat struct {
 	Now      time.Time    `json:"now"`
 	Sessions int64        `json:"sessions"` // that the relay holds now
 	Health   audit.Health `json:"health"`
+	Problems []string     `json:"problems"`
+	Warnings []string     `json:"warnings"`
 }
 
 // newUpgrader leaves CheckOrigin alone: gorilla's own refuses an Origin that is not the Host asked for.
@@ -180,6 +184,9 @@ func (v *viewer) write(ctx context.Context, parts *sync.WaitGroup, after, log st
 		case <-pings.C:
 			err = v.conn.WriteControl(websocket.PingMessage, nil, time.Now().Add(writeWait))
 		case err := <-failed:
+			if ctx.Err() != nil { // the tail ended with it
+				return websocket.CloseGoingAway, nil
+			}
 			return websocket.CloseInternalServerErr, fmt.Errorf("follow the log: %w", err)
 		case <-ctx.Done():
 			return websocket.CloseGoingAway, nil
@@ -216,6 +223,7 @@ func (v *viewer) send(frame any) error {
 func (s *Server) hello(ctx context.Context, after, log string) (hello, error) {
 	now := time.Now().UTC()
 	h := hello{Type: "hello", Version: s.o.Version, Now: now, Day: now.Format(time.DateOnly), Health: s.o.Health(), Hint: list(s.o.Hint)}
+	h.Problems, h.Warnings = s.troubles()
 	first, err := s.o.Log.Records(ctx, 0, 1, audit.Filter{})
 	if err != nil {
 		return h, err
@@ -258,7 +266,9 @@ func ended(sessions []audit.Session) []audit.Session {
 
 func (s *Server) beat() beat {
 	h := s.o.Health()
-	return beat{Type: "beat", Last: h.LastSeq, Now: time.Now().UTC(), Sessions: s.o.Stats().Sessions, Health: h}
+	b := beat{Type: "beat", Last: h.LastSeq, Now: time.Now().UTC(), Sessions: s.o.Stats().Sessions, Health: h}
+	b.Problems, b.Warnings = s.troubles()
+	return b
 }
 
 // newest is the number of the log's newest record; records were just read from it.

@@ -20,7 +20,6 @@ import (
 	"log/slog"
 	"net/http"
 	"sync"
-	"time"
 
 	"github.com/gorilla/websocket"
 
@@ -35,16 +34,12 @@ type Options struct {
 	Stats  func() proxy.Stats  // of the relay
 
 	Ready        func() error         // nil when mail clients are served; nil func: always ready
-	Certificates func() []Certificate // for /metrics; nil func: none
+	Certificates func() []Certificate // in service or awaited; nil func: none
+	Turns        func() []Turn        // how often certificates were obtained, failed and so on; nil func: never
+	Warnings     []string             // settings that somebody ought to look at, in words
 	Version      string               // of the program
 	Hint         []string             // commands that make the first session, for an empty page
 	Logger       *slog.Logger         // tells what the browser is not told; nil discards
-}
-
-// Certificate is what /metrics tells of one certificate in use.
-type Certificate struct {
-	Names    []string
-	NotAfter time.Time
 }
 
 // Server serves the dashboard. Make it with New.
@@ -72,6 +67,9 @@ func New(o Options) *Server {
 	}
 	if o.Certificates == nil {
 		o.Certificates = func() []Certificate { return nil }
+	}
+	if o.Turns == nil {
+		o.Turns = func() []Turn { return nil }
 	}
 	s := &Server{o: o, upgrader: newUpgrader()}
 	s.ctx, s.stop = context.WithCancel(context.Background())

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"net/http"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -137,13 +138,55 @@ func TestHealth(t *testing.T) {
 	ask(503, "the log cannot be written: no space left on device")
 }
 
-func TestMetrics(t *testing.T) {
+// A certificate's trouble is told to who asks and to who watches, and does not take the server out of service.
+func TestCertificatesInHealth(t *testing.T) {
+	certificate := Certificate{Names: []string{"a.example", "b.example"}, Source: "acme", State: "good", NotAfter: time.Date(2026, 11, 24, 12, 0, 0, 0, time.UTC)}
 	s := newScene(t, func(o *Options) {
-		soon := time.Now().Add(10*24*time.Hour + time.Minute)
-		o.Certificates = func() []Certificate {
-			return []Certificate{{Names: []string{"mail.example.org"}, NotAfter: soon}, {Names: []string{"mail.example.org"}, NotAfter: soon}}
-		}
+		o.Certificates = func() []Certificate { return []Certificate{certificate} }
+		o.Warnings = []string{"The backend's certificate is not verified."}
 	})
+	for _, test := range []struct{ state, err, status, problem, warning string }{
+		{"good", "", "ok", "", ""},
+		{"expiring", "port 80 is closed", "ok", "", "The certificate of a.example, b.example ends on 24 November 2026, 12:00 UTC and is not renewed yet. Last error: port 80 is closed"},
+		{"awaited", "", "ok", "", "The certificate of a.example, b.example is not there yet: one of the local authority, which clients do not trust, stands in. postern certs tells more."},
+		{"expired", "", "degraded", "The certificate of a.example, b.example expired on 24 November 2026, 12:00 UTC: clients refuse it. postern certs tells more.", ""},
+	} {
+		certificate.State, certificate.Err = test.state, test.err
+		warnings := []string{"The backend's certificate is not verified."}
+		if test.warning != "" {
+			warnings = append(warnings, test.warning)
+		}
+		var problems []string
+		if test.problem != "" {
+			problems = []string{test.problem}
+		}
+		answer, body := s.get("/healthz", "")
+		var got condition
+		if err := json.Unmarshal([]byte(body), &got); err != nil || answer.StatusCode != 200 || got.Status != test.status ||
+			!slices.Equal(got.Problems, problems) || !slices.Equal(got.Warnings, warnings) || got.Certificates[0].State != test.state {
+			t.Errorf("%s: %s %s, %v", test.state, answer.Status, body, err)
+		}
+		if b := s.web.beat(); !slices.Equal(b.Problems, problems) || !slices.Equal(b.Warnings, warnings) {
+			t.Errorf("%s: a beat tells %+v", test.state, b)
+		}
+	}
+}
+
+func TestMetrics(t *testing.T) {
+	var certificates []Certificate
+	s := newScene(t, func(o *Options) {
+		o.Certificates = func() []Certificate {
+			return certificates
+		}
+		o.Turns = func() []Turn { return []Turn{{"obtained", 2}, {"revoked", 0}} }
+	})
+	soon := time.Now().Add(10*24*time.Hour + time.Minute)
+	certificates = []Certificate{
+		{Names: []string{"mail.example.org"}, Source: "acme", NotAfter: soon.Add(time.Hour), Err: "x", ErrAt: time.Unix(1000, 0)},
+		{Names: []string{"mail.example.org", "192.0.2.7"}, Source: "acme", NotAfter: soon, Err: "x", ErrAt: time.Unix(999, 0)},
+		{Names: []string{"mail.example.org"}, Source: "file", NotAfter: time.Unix(500, 0)},
+		{Names: []string{"new.example.org"}, Source: "acme"},
+	}
 	answer, body := s.get("/metrics", "")
 	if answer.StatusCode != 200 {
 		t.Fatalf("%s: %s", answer.Status, body)
@@ -151,12 +194,24 @@ func TestMetrics(t *testing.T) {
 	for _, want := range []string{
 		"postern_sessions 3\n", "postern_commands_total 41\n", "postern_octets_total{direction=\"sent\"} 2000\n",
 		"postern_log_up 1\n", "postern_log_lost_total 0\n", "postern_log_last_seq 1\n", "postern_web_viewers 0\n",
-		"postern_certificate_days_left{names=\"mail.example.org\"} 10.", "postern_certificate_not_after_seconds{",
+		"postern_certificate_days_left{name=\"mail.example.org\",source=\"acme\"} 10.",
+		"postern_certificate_not_after_seconds{name=\"mail.example.org\",source=\"file\"} 500\n",
+		"postern_certificate_not_after_seconds{name=\"192.0.2.7\",source=\"acme\"} 1.",
+		"postern_certificate_last_error_seconds{name=\"mail.example.org\",source=\"acme\"} 1000\n",
+		"postern_certificate_last_error_seconds{name=\"new.example.org\",source=\"acme\"} 0\n",
+		"postern_certificate_events_total{kind=\"obtained\"} 2\n", "postern_certificate_events_total{kind=\"revoked\"} 0\n",
 		"postern_build_info{go=", "go_goroutines ",
 	} {
 		if !strings.Contains(body, want) {
 			t.Errorf("no %q in\n%s", want, body)
 		}
+	}
+	if strings.Contains(body, `not_after_seconds{name="new.example.org"`) {
+		t.Error("a certificate that is awaited has an end")
+	}
+	certificates = nil
+	if _, body := s.get("/metrics", ""); strings.Contains(body, "postern_certificate_not_after") || strings.Contains(body, "postern_certificate_last_error_seconds{") {
+		t.Errorf("gauges outlive their certificates:\n%s", body)
 	}
 }
 

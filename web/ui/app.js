@@ -1,7 +1,7 @@
 // Postern's dashboard: the entry. It draws the page and gives the keys their meaning.
 
 import { render } from 'preact';
-import { Banner } from './charts.js';
+import { Banners } from './banner.js';
 import { Header } from './header.js';
 import { Help, helping } from './help.js';
 import { html } from './html.js';
@@ -15,7 +15,7 @@ import { pane, panes } from './windowed.js';
 function App() {
   return html`<a class="skip" href="#main" onClick=${skip}>Skip to the content</a>
     <${Header} />
-    <${Banner} />
+    <${Banners} />
     ${session.value ? html`<${Transcript} key=${session.value} id=${session.value} />` : html`<${Live} />`}
     <${Help} />`;
 }

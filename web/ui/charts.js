@@ -2,7 +2,7 @@
 
 import { html } from './html.js';
 import { count, octets } from './format.js';
-import { model, now, server, tick } from './store.js';
+import { model, now, tick } from './store.js';
 import { BARS, STEP } from './model.js';
 
 const [W, H] = [BARS * 3, 34];
@@ -55,16 +55,5 @@ export function Charts() {
       label="octets of mail relayed over the last five minutes">${octets(lately('octets') / 60)}/s in the last minute</${Tile}>
     <${Tile} id="commands" title="Commands a minute" value=${count(lately('commands'))} chart=${bars(of('commands'))}
       label="commands over the last five minutes">${count(t.retrieved)} read, ${count(t.deleted)} deleted today</${Tile}>
-  </div>`;
-}
-
-// Banner tells at once that the log cannot be written.
-export function Banner() {
-  const health = server.value.health;
-  if (!health || health.ok) return null;
-  return html`<div class="banner" role="alert">
-    <b>The log cannot be written.</b> ${health.err || 'No reason was given.'}
-    ${health.on_failure === 'continue' ? ' Sessions go on unrecorded.' : ' Sessions are refused until it can.'}
-    ${health.lost > 0 && ` ${count(health.lost)} events are lost so far.`}
   </div>`;
 }

@@ -101,7 +101,7 @@ export class Model {
     this.liveCount++;
     this.live.set(r.session, sessionOf({
       id: r.session, start: r.time, state: 'connected', peer: r.peer, listener: r.listener,
-      backend: r.backend, greeting: r.text, tls: r.tls, logins_failed: 0, commands: 0, octets: 0, anomalies: 0,
+      backend: r.backend, greeting: r.text, tls: r.tls, backend_tls: r.backend_tls, logins_failed: 0, commands: 0, octets: 0, anomalies: 0,
       opened: 0, retrieved: 0, deleted: 0, rolled_back: 0, unknown: 0,
     }));
   }

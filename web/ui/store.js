@@ -13,7 +13,7 @@ export const link = signal({ is: 'connecting' });
 export const newest = signal(0); // the newest committed record we know of
 export const lag = signal(0); // records that were committed over a second ago and are not here yet
 export const paused = signal(false);
-export const server = signal({}); // version, health, hint, and how many sessions are open
+export const server = signal({}); // version, health, problems, warnings, hint
 export const generation = signal(0); // changes when the stream begins anew, with something missing
 export const query = signal('');
 export const predicate = computed(() => compile(query.value));
@@ -60,8 +60,8 @@ function take(frame) {
   if (frame.type === 'hello') newest.value = 0;
   newest.value = Math.max(newest.value, frame.last);
   if (frame.type === 'beat' || frame.type === 'hello') {
-    const { health, stats } = frame;
-    server.value = { ...server.value, health, stats, ...(frame.type === 'hello' && { version: frame.version, hint: frame.hint }) };
+    const { health, problems, warnings } = frame;
+    server.value = { ...server.value, health, problems, warnings, ...(frame.type === 'hello' && { version: frame.version, hint: frame.hint }) };
   }
   if (frame.type !== 'beat') admit(frame);
   draw();

@@ -25,14 +25,24 @@ export function redact(text) {
 // spoken writes a stable name of the log as words: "idle_timeout" is "idle timeout".
 export const spoken = (name) => wire(name).replaceAll(/[_-]/g, ' ');
 
-export const tlsLong = (tls) => [tls.version, tls.cipher, tls.group, tls.resumed && 'resumed'].filter(Boolean).map(wire).join(' · ');
+export const tlsLong = (tls) => [version(tls), tls.cipher, tls.group, tls.resumed && 'resumed'].filter(Boolean).map(wire).join(' · ');
+
+// version marks what is too old to be safe (RFC 8996).
+export const version = (tls) => (tls.legacy ? `${tls.version} (outdated)` : tls.version);
+
+// verified tells how a backend was verified: "name:HOST" or "pin:HASH".
+export function verified(tls) {
+  const [, how, what] = /^(name|pin):(.*)$/s.exec(tls.verified ?? '') ?? [];
+  if (how === 'name') return `as ${wire(what)}`;
+  return how === 'pin' ? `by its key ${wire(what)}` : tls.verified ? wire(tls.verified) : 'not verified';
+}
 
 // happened tells what a record other than a command is, in a word and a phrase.
 export function happened(r) {
   switch (r.kind) {
     case 'start': return ['log', `started, ${wire(r.detail)}`];
     case 'stop': return ['log', `stopped ${spoken(r.detail)}`];
-    case 'connect': return ['connect', `${wire(r.listener)}${r.tls ? ` · ${wire(r.tls.version)}` : ', in clear'}`];
+    case 'connect': return ['connect', `${wire(r.listener)}${r.tls ? ` · ${wire(version(r.tls))}` : ', in clear'}`];
     case 'tls': return ['tls', r.tls ? tlsLong(r.tls) : ''];
     case 'opened': return ['opened', r.message ? `message ${r.message}` : wire(r.verb)];
     case 'intent': return ['intent', `QUIT would delete ${plural(r.count ?? 0, 'message')}`];
@@ -40,6 +50,9 @@ export function happened(r) {
     case 'anomaly': return ['anomaly', `${spoken(r.detail)}${r.side ? `, by the ${wire(r.side)}` : ''}`];
     case 'end': return ['end', `${spoken(r.detail)}${r.side ? `, ${wire(r.side)}` : ''}${r.sent > 0 ? ` · ${octets(r.sent)} sent` : ''}`];
     case 'refused': return ['refused', `${plural(r.count || 1, 'connection')}: ${spoken(r.detail)}`];
+    case 'certificate': return ['certificate', `${spoken(r.detail)}: ${[r.arg, r.text].filter(Boolean).map(wire).join(', ')}`];
+    case 'backend': return ['backend', `${spoken(r.detail)}${r.text ? `: ${wire(r.text)}` : ''}`];
+    case 'config': return ['setting', `${wire(r.arg)} = ${wire(r.text)}`];
     case 'gap': return ['gap', `${count(r.count)} events were not recorded`];
     default: return [wire(r.kind), spoken(r.detail)];
   }
@@ -47,11 +60,17 @@ export function happened(r) {
 
 export const fate = (detail) => ({ committed: 'deleted', rolled_back: 'kept: rolled back', unknown: 'fate unknown' })[detail] ?? spoken(detail);
 
+const good = ['obtained', 'renewed', 'reloaded'];
+
+// grave tells what clients notice, or will soon.
+const grave = (r) => (r.kind === 'certificate' && ['failed', 'expired', 'revoked'].includes(r.detail)) || (r.kind === 'backend' && r.detail === 'down');
+
 // tone is the colour of a record in the stream.
 export function tone(r) {
   if (r.kind === 'command') return family(r.verb);
   if (r.kind === 'anomaly' || r.kind === 'refused') return 'warn';
-  if (r.kind === 'gap') return 'bad';
+  if (r.kind === 'gap' || grave(r)) return 'bad';
+  if (r.kind === 'certificate') return good.includes(r.detail) ? 'plain' : 'warn';
   if (r.kind === 'delete' || r.kind === 'intent') return 'drop';
   if (r.kind === 'opened') return 'read';
   return r.kind === 'tls' || r.kind === 'connect' ? 'auth' : 'plain';

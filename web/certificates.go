@@ -1,0 +1,53 @@
+package web
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+)
+
+// Certificate is what the dashboard's server knows of one certificate, in service or awaited.
+type Certificate struct {
+	Names    []string  `json:"names"`
+	Source   string    `json:"source"`
+	State    string    `json:"state"`              // "good", "expiring", "expired", "awaited"
+	NotAfter time.Time `json:"not_after,omitzero"` // zero while it is awaited
+	Err      string    `json:"error,omitzero"`     // of the last order, renewal or reload; "" when it went well
+	ErrAt    time.Time `json:"error_at,omitzero"`
+}
+
+// Turn counts one kind of event in the fate of certificates, such as "renewed".
+type Turn struct {
+	Kind  string
+	Count int64
+}
+
+// troubles tells problems, certificates that clients refuse, and warnings, what will become a problem unless somebody
+// looks at it: certificates that were not renewed in time or did not come yet, and settings.
+func (s *Server) troubles() (problems, warnings []string) {
+	problems, warnings = []string{}, list(slices.Clone(s.o.Warnings)) // none is [] in JSON
+	for _, c := range s.o.Certificates() {
+		names := strings.Join(c.Names, ", ")
+		switch c.State {
+		case "expired":
+			problems = append(problems, fmt.Sprintf("The certificate of %s expired on %s: clients refuse it. %s", names, day(c.NotAfter), remedy(c)))
+		case "expiring":
+			warnings = append(warnings, fmt.Sprintf("The certificate of %s ends on %s and is not renewed yet. %s", names, day(c.NotAfter), remedy(c)))
+		case "awaited":
+			warnings = append(warnings, fmt.Sprintf("The certificate of %s is not there yet: one of the local authority, which clients do not trust, stands in. %s",
+				names, remedy(c)))
+		}
+	}
+	return problems, warnings
+}
+
+// remedy is what was last seen to be wrong, or where it can be seen.
+func remedy(c Certificate) string {
+	if c.Err != "" {
+		return "Last error: " + c.Err
+	}
+	return "postern certs tells more."
+}
+
+func day(t time.Time) string { return t.UTC().Format("2 January 2006, 15:04 UTC") }
