@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"bufio"
 	"crypto/tls"
 	"fmt"
 	"io"
@@ -98,4 +99,57 @@ func TestGarbageInsideTLS(t *testing.T) {
 	}
 	w.backendsGone(time.Second)
 	w.rowsWith("command QUIT", 0)
+}
+
+// A flood from one IPv6 host, which has a /64 to itself, takes its own places and no others, and leaves one record.
+func TestFloodFromOneIPv6Host(t *testing.T) {
+	const places, flood = 5, 200
+	w := newWorld(t, func(s *Server) { s.Limits.PerAddress = places })
+	v4 := w.pop3s
+	w.pop3s = w.listen(ModeTLS, "[::1]:0")
+	var inside []*talker
+	for range places {
+		inside = append(inside, w.login())
+	}
+	w.toldToGo(errCrowded.farewell)
+	var outside []net.Conn
+	for range flood {
+		conn, err := net.Dial("tcp", w.pop3s)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer conn.Close()
+		outside = append(outside, conn)
+	}
+	w.await("accepting", 10*time.Second, func() bool { return w.server.Stats().Accepted == places+1+flood })
+	if n := w.server.Stats().Sessions; n > places+spareAtAddress {
+		t.Errorf("one host that may have %d sessions holds %d", places, n)
+	}
+	for _, c := range inside {
+		c.ask("NOOP", "+OK\r\n")
+	}
+	w.pop3s, v4 = v4, w.pop3s
+	w.login()
+	for _, conn := range outside {
+		conn.Close()
+	}
+	inside[0].ask("QUIT", "+OK\r\n")
+	w.sessionsLeft(places)
+	w.pop3s = v4
+	w.login()
+	w.stop()
+	w.rowsWith(fmt.Sprintf("refused too_many_connections count=%d", 1+flood-spareAtAddress), 1)
+}
+
+// toldToGo expects to be let in for one reply alone.
+func (w *world) toldToGo(farewell string) {
+	w.t.Helper()
+	conn, err := tls.Dial("tcp", w.pop3s, &tls.Config{InsecureSkipVerify: true})
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	defer conn.Close()
+	c := &talker{t: w.t, conn: conn, r: bufio.NewReader(conn)}
+	c.want(farewell + "\r\n")
+	c.wantEnd()
 }

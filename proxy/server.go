@@ -160,17 +160,23 @@ func (s *Server) accept(conn net.Conn, mode Mode, name string) {
 	}
 	if !s.closing.Load() {
 		s.counts.refused.Add(1)
-		s.probes.add(ss.peer, name, errFull.reason)
+		s.probes.add(ss.peer, name, ss.refusal.reason)
 	}
 	conn.Close()
 }
 
-// admit counts ss in. A session that is one too many is let in to be told so.
+// admit counts ss in. A session that is one too many is let in to be told so, far too many are not.
 func (s *Server) admit(ss *session) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.closing.Load() || len(s.sessions) >= s.limits.Sessions+spare ||
-		s.addresses[ss.prefix] >= s.limits.PerAddress+spareAtAddress {
+	switch {
+	case s.closing.Load():
+		return false
+	case len(s.sessions) >= s.limits.Sessions+spare:
+		ss.refusal = errFull
+		return false
+	case s.addresses[ss.prefix] >= s.limits.PerAddress+spareAtAddress:
+		ss.refusal = errCrowded
 		return false
 	}
 	if len(s.sessions) >= s.limits.Sessions {

@@ -32,13 +32,13 @@ func newWorld(t *testing.T, tweak func(*Server)) *world {
 	if tweak != nil {
 		tweak(w.server)
 	}
-	w.pop3s, w.pop3 = w.listen(ModeTLS), w.listen(ModeSTLS)
+	w.pop3s, w.pop3 = w.listen(ModeTLS, "127.0.0.1:0"), w.listen(ModeSTLS, "127.0.0.1:0")
 	t.Cleanup(w.stop)
 	return w
 }
 
-func (w *world) listen(mode Mode) string {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+func (w *world) listen(mode Mode, addr string) string {
+	l, err := net.Listen("tcp", addr)
 	if err != nil {
 		w.t.Fatal(err)
 	}
