@@ -5,8 +5,6 @@ import (
 	"crypto/tls"
 	"fmt"
 	"log/slog"
-	"net/mail"
-	"net/url"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -17,83 +15,183 @@ import (
 	"go.uber.org/zap"
 )
 
-// retryOrder is the pause after an order that certmagic did not retry by itself.
-const retryOrder = 10 * time.Minute
+const (
+	// orderWait is how long the handshake that starts an order waits for the certificate. An order takes a few seconds;
+	// a mail client that is served a certificate it cannot trust bothers its user, one that waits does not.
+	orderWait = 7 * time.Second
+	// stopWait is how long a maintenance that is in the middle of a renewal is waited for.
+	stopWait = 3 * time.Second
+)
 
-// acmeClient is a provider that orders certificates from an ACME authority and renews them.
-type acmeClient struct {
-	domains   []string
-	directory string
-	log       *slog.Logger
-	config    *certmagic.Config
-	cache     *certmagic.Cache
-	cancel    context.CancelFunc // ends the orders
-	orders    sync.WaitGroup
+// acmePace is how quickly things are done again. The zero acmePace is what fits public authorities; tests hurry.
+type acmePace struct {
+	check time.Duration   // between two looks whether a certificate is due
+	ocsp  time.Duration   // between two looks whether one was revoked
+	retry []time.Duration // between the attempts of a first order; the last one repeats
 }
 
-func openACME(ctx context.Context, c Config) (*acmeClient, error) {
-	domains, err := acmeDomains(c.ACMEDomains, c.ACMEDirectory == "")
+// retryPace keeps below Let's Encrypt's five failed validations of a name in an hour.
+var retryPace = []time.Duration{time.Minute, 3 * time.Minute, 10 * time.Minute, 20 * time.Minute, 30 * time.Minute,
+	time.Hour, 2 * time.Hour, 4 * time.Hour, 6 * time.Hour}
+
+func (p acmePace) pause(attempts int) time.Duration {
+	steps := p.retry
+	if len(steps) == 0 {
+		steps = retryPace
+	}
+	return steps[min(attempts, len(steps)-1)]
+}
+
+// acmeClient orders certificates from an ACME authority and renews them, one order for each name.
+type acmeClient struct {
+	directory string
+	log       *slog.Logger
+	zap       *zap.Logger
+	notify    func(Event)
+	pace      acmePace
+	names     []string          // of orders, as configured
+	orders    map[string]*order // by name; no name is added later
+
+	stopping context.Context // done when close begins
+	cancel   context.CancelFunc
+
+	mu     sync.Mutex // guards what follows, so that nothing starts behind close
+	closed bool
+	tasks  sync.WaitGroup
+}
+
+// openACME checks what can be checked without the authority, and starts the orders. It keeps what it gets in the folder
+// acme of dataDir.
+func openACME(ctx context.Context, c ACME, dataDir string, log *slog.Logger, notify func(Event)) (*acmeClient, error) {
+	issuers, err := newACMEIssuers(c)
 	if err != nil {
 		return nil, err
 	}
-	issuer, err := issuerOf(c)
+	domains, onDemand, err := acmeNames(c)
 	if err != nil {
 		return nil, err
 	}
-	dir := filepath.Join(c.DataDir, "acme")
+	dir := filepath.Join(dataDir, "acme")
 	if err := privateDir(dir); err != nil {
 		return nil, err
 	}
-	p := &acmeClient{domains: domains, directory: issuer.CA, log: c.Logger}
-	p.configure(issuer, dir)
-	ctx, p.cancel = context.WithCancel(ctx)
-	for _, name := range domains {
-		p.orders.Go(func() { p.order(ctx, name) })
+	a := &acmeClient{directory: issuers.byPort.CA, log: log, zap: zap.New(&slogCore{handler: log.Handler()}),
+		notify: notify, pace: c.pace, names: slices.Concat(domains, onDemand), orders: make(map[string]*order)}
+	a.stopping, a.cancel = context.WithCancel(ctx)
+	for _, name := range a.names {
+		a.orders[name] = newOrder(a, name, issuers.of(name), dir, c.RSA)
 	}
-	return p, nil
+	for _, name := range a.names {
+		if o := a.orders[name]; slices.Contains(domains, name) || o.known(ctx) {
+			a.start(o)
+		}
+	}
+	return a, nil
 }
 
-// configure sets certmagic up without its package globals, which any other user would share.
-func (p *acmeClient) configure(issuer certmagic.ACMEIssuer, dir string) {
-	issuer.Logger = zap.New(&slogCore{handler: p.log.Handler()})
-	p.cache = certmagic.NewCache(certmagic.CacheOptions{
-		GetConfigForCert: func(certmagic.Certificate) (*certmagic.Config, error) { return p.config, nil },
-		Logger:           issuer.Logger,
-	})
-	p.config = certmagic.New(p.cache, certmagic.Config{
-		Storage:   &certmagic.FileStorage{Path: dir},
-		KeySource: certmagic.StandardKeyGenerator{KeyType: certmagic.P256},
-		// Many mail clients send no server name, or an alias: a certificate for another name tells their
-		// user more than a failed handshake.
-		DefaultServerName:  p.domains[0],
-		FallbackServerName: p.domains[0],
-		OnEvent:            p.event,
-		Logger:             issuer.Logger,
-	})
-	p.config.Issuers = []certmagic.Issuer{certmagic.NewACMEIssuer(p.config, issuer)}
+// start lets an order run, once.
+func (a *acmeClient) start(o *order) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if !a.closed && !o.started.Swap(true) {
+		a.tasks.Go(func() { o.run(a.stopping) })
+	}
 }
 
-// order sees to it that a certificate for name is in service, however long the authority takes to give
-// one, and that it is renewed.
-func (p *acmeClient) order(ctx context.Context, name string) {
-	for ctx.Err() == nil {
-		// It returns at once if there is one on disk. Else it retries, ever more slowly, for a month;
-		// sooner it ends only if what it needs on this machine is not there.
-		err := p.config.ObtainCertAsync(ctx, name)
-		if err == nil {
-			break
-		}
-		if ctx.Err() == nil {
-			p.log.Error("certificate order given up for now", "name", name, "err", err, "retry_in", retryOrder)
-		}
-		pause(ctx, retryOrder)
+// order returns the one that answers for a server name: its own, or that of a wildcard.
+func (a *acmeClient) order(name string) *order {
+	if o := a.orders[name]; o != nil {
+		return o
 	}
-	if ctx.Err() != nil {
+	_, parent, _ := strings.Cut(name, ".")
+	return a.orders["*."+parent]
+}
+
+// certificate is what a client is served that asks for name, nil if there is none, or not yet: then somebody else has
+// to stand in. A name on the list for orders on demand is ordered now, and waited for a little.
+func (a *acmeClient) certificate(hello *tls.ClientHelloInfo, name string) *tls.Certificate {
+	o := a.order(name)
+	if o == nil {
+		return nil
+	}
+	if !o.started.Load() {
+		a.start(o)
+		o.await(hello.Context())
+	}
+	return o.certificate(hello)
+}
+
+// challenge answers a validation by TLS-ALPN-01 (RFC 8737).
+func (a *acmeClient) challenge(hello *tls.ClientHelloInfo) (*tls.Certificate, error) {
+	// certmagic logs an error for each validation nobody ordered; anybody could fill the log with them.
+	if _, ordered := certmagic.GetACMEChallenge(strings.ToLower(hello.ServerName)); !ordered {
+		return nil, fmt.Errorf("no validation of %.253q is under way", hello.ServerName)
+	}
+	return a.orders[a.names[0]].keepers[0].config.GetCertificate(hello)
+}
+
+// certificates lists what is in service or awaited.
+func (a *acmeClient) certificates() (out []Certificate) {
+	for _, name := range a.names {
+		if o := a.orders[name]; o.started.Load() {
+			for _, k := range o.keepers {
+				out = append(out, k.describe())
+			}
+		}
+	}
+	return out
+}
+
+// renew orders the certificates of name anew, whatever their age, and returns when they are in service.
+func (a *acmeClient) renew(ctx context.Context, name string) error {
+	o := a.orders[name]
+	if o == nil {
+		return fmt.Errorf("%w: %s", ErrUnknownName, name)
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	defer context.AfterFunc(a.stopping, cancel)()
+	for _, k := range o.keepers {
+		if err := k.renew(ctx); err != nil {
+			return err
+		}
+	}
+	a.start(o)
+	o.hurry()
+	return nil
+}
+
+// close ends the orders and waits for them. A renewal that certmagic has begun by itself cannot be called off; it is
+// waited for a little, and ends by itself.
+func (a *acmeClient) close() {
+	a.mu.Lock()
+	again := a.closed
+	a.closed = true
+	a.mu.Unlock()
+	if again {
 		return
 	}
-	if err := p.config.ManageAsync(ctx, []string{name}); err != nil {
-		p.log.Error("certificate not in service", "name", name, "err", err)
+	a.cancel()
+	a.tasks.Wait()
+	stopped := make(chan struct{})
+	go a.stopCaches(stopped)
+	limit := time.NewTimer(stopWait)
+	defer limit.Stop()
+	select {
+	case <-stopped:
+	case <-limit.C:
 	}
+}
+
+func (a *acmeClient) stopCaches(stopped chan<- struct{}) {
+	var caches sync.WaitGroup
+	for _, o := range a.orders {
+		for _, k := range o.keepers {
+			caches.Go(k.cache.Stop)
+		}
+	}
+	caches.Wait()
+	close(stopped)
 }
 
 // pause waits for d or until ctx is done.
@@ -104,79 +202,4 @@ func pause(ctx context.Context, d time.Duration) {
 	case <-ctx.Done():
 	case <-t.C:
 	}
-}
-
-// event tells the operator how an order goes. It never returns an error: that would abort what certmagic
-// is about to do.
-func (p *acmeClient) event(ctx context.Context, event string, data map[string]any) error {
-	switch {
-	case event == "cert_obtaining":
-		p.log.Info("certificate ordered", "name", data["identifier"], "authority", p.directory)
-	case event == "cert_obtained":
-		p.log.Info("certificate obtained", "name", data["identifier"])
-	case event == "cert_failed" && ctx.Err() == nil:
-		p.log.Warn("certificate not obtained, will be ordered again; see that this machine reaches the "+
-			"authority, and the authority this machine, by that name, on port 80 or 443",
-			"name", data["identifier"], "renewal", data["renewal"], "authority", p.directory, "err", data["error"])
-	}
-	return nil
-}
-
-func (p *acmeClient) certificate(hello *tls.ClientHelloInfo) (*tls.Certificate, error) {
-	// certmagic logs an error for each validation nobody ordered; anybody could fill the log with them.
-	if slices.Contains(hello.SupportedProtos, ProtocolACME) {
-		if _, ordered := certmagic.GetACMEChallenge(strings.ToLower(hello.ServerName)); !ordered {
-			return nil, fmt.Errorf("no validation of %.253q is under way", hello.ServerName)
-		}
-	}
-	return p.config.GetCertificate(hello)
-}
-
-func (p *acmeClient) inService() []Certificate {
-	var out []Certificate
-	for _, name := range p.domains {
-		for _, cert := range p.cache.AllMatchingCertificates(name) {
-			if cert.Leaf != nil {
-				out = append(out, Certificate{Names: leafNames(cert.Leaf), NotAfter: cert.Leaf.NotAfter, Source: SourceACME})
-			}
-		}
-	}
-	return out
-}
-
-// close waits for first orders. A renewal under way ends soon after: certmagic keeps its goroutines.
-func (p *acmeClient) close() {
-	p.cancel()
-	p.orders.Wait()
-	p.cache.Stop()
-}
-
-// issuerOf describes the authority and how its challenges are met.
-func issuerOf(c Config) (issuer certmagic.ACMEIssuer, err error) {
-	issuer = certmagic.ACMEIssuer{
-		CA: c.ACMEDirectory, Email: c.ACMEEmail, Agreed: true, ListenHost: c.ACMEHost,
-		AltHTTPPort: max(c.ACMEHTTPPort, 0), DisableHTTPChallenge: c.ACMEHTTPPort < 0,
-		AltTLSALPNPort: max(c.ACMETLSPort, 0), DisableTLSALPNChallenge: c.ACMETLSPort < 0,
-	}
-	if c.ACMEHTTPPort < 0 && c.ACMETLSPort < 0 {
-		return issuer, fmt.Errorf("%w: both challenges are left out; leave one in", ErrConfig)
-	}
-	if c.ACMEHTTPPort > 65535 || c.ACMETLSPort > 65535 {
-		return issuer, fmt.Errorf("%w: challenge ports %d and %d: the largest port is 65535", ErrConfig, c.ACMEHTTPPort, c.ACMETLSPort)
-	}
-	if c.ACMEEmail != "" {
-		if a, err := mail.ParseAddress(c.ACMEEmail); err != nil || a.Address != c.ACMEEmail {
-			return issuer, fmt.Errorf("%w: %q is no mail address; write it as user@host", ErrConfig, c.ACMEEmail)
-		}
-	}
-	if issuer.CA == "" {
-		issuer.CA = certmagic.LetsEncryptProductionCA
-	}
-	if u, err := url.Parse(issuer.CA); err != nil || u.Scheme != "https" || u.Host == "" {
-		return issuer, fmt.Errorf("%w: %q is no ACME directory; write its https:// URL", ErrConfig, issuer.CA)
-	}
-	if c.ACMERoots != "" {
-		issuer.TrustedRoots, err = readPool(c.ACMERoots, "file of ACME roots")
-	}
-	return issuer, err
 }

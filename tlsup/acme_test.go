@@ -2,94 +2,168 @@ package tlsup
 
 import (
 	"crypto/ecdsa"
+	"crypto/rsa"
 	"crypto/tls"
+	"crypto/x509"
+	"fmt"
 	"io/fs"
+	"log/slog"
 	"net"
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
+
+	"postern/tlsup/acmetest"
 
 	"go.uber.org/goleak"
 )
 
-// obtained waits until n certificates are in service.
-func obtained(t *testing.T, s *Source, n int) []Certificate {
+// acmeWorld is an authority, a client of it, and what the client said.
+type acmeWorld struct {
+	ca     *acmetest.Authority
+	config ACME
+	dir    string // of data
+	log    logBook
+	logger *slog.Logger // into log
+
+	mu     sync.Mutex
+	events []Event
+}
+
+// newACMEWorld starts an authority that validates by HTTP-01. Every test has names of its own: certmagic counts failed
+// renewals by name for the whole process.
+func newACMEWorld(t *testing.T, c acmetest.Config, domains ...string) *acmeWorld {
 	t.Helper()
-	for end := time.Now().Add(10 * time.Second); time.Now().Before(end); time.Sleep(10 * time.Millisecond) {
-		if got := s.Expiry(); len(got) >= n {
-			return got
+	w := &acmeWorld{dir: t.TempDir()}
+	c.HTTPPort = acmetest.FreePort(t)
+	w.ca, w.logger = acmetest.Start(t, c), w.log.logger(t)
+	w.config = ACME{Domains: domains, Directory: w.ca.Directory, Roots: w.ca.RootsFile,
+		HTTPPort: c.HTTPPort, TLSPort: -1, Host: "127.0.0.1",
+		pace: acmePace{check: 100 * time.Millisecond, retry: []time.Duration{50 * time.Millisecond}}}
+	return w
+}
+
+func (w *acmeWorld) note(e Event) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.events = append(w.events, e)
+}
+
+// told returns the events of a kind.
+func (w *acmeWorld) told(kind EventKind) (found []Event) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for _, e := range w.events {
+		if e.Kind == kind {
+			found = append(found, e)
 		}
 	}
-	t.Fatalf("%d certificates after 10 s, want %d", len(s.Expiry()), n)
-	return nil
+	return found
 }
 
-// Each way in which a challenge can be met ends in a certificate that a mail client verifies.
-func TestACME(t *testing.T) {
-	tests := map[string]struct {
-		challenge   string
-		ownListener bool // it is met where mail is fetched
-	}{
-		"HTTP-01":                          {"http-01", false},
-		"TLS-ALPN-01":                      {"tls-alpn-01", false},
-		"TLS-ALPN-01 on the mail listener": {"tls-alpn-01", true},
-	}
-	for name, test := range tests {
-		t.Run(name, func(t *testing.T) {
-			var log logBook
-			l, port := listen(t), freePort(t)
-			if test.ownListener {
-				port = l.Addr().(*net.TCPAddr).Port
-			}
-			ca := startPebble(t, port, port)
-			c := Config{ACMEDomains: []string{"Pop.Example.Test"}, ACMEEmail: "ops@example.test", ACMEDirectory: ca.directory,
-				ACMERoots: ca.apiRoots, ACMEHTTPPort: port, ACMETLSPort: -1, ACMEHost: "127.0.0.1",
-				DataDir: t.TempDir(), Logger: log.logger(t)}
-			if test.challenge == "tls-alpn-01" {
-				c.ACMEHTTPPort, c.ACMETLSPort = c.ACMETLSPort, c.ACMEHTTPPort
-			}
-			s := open(t, c)
-			addr := greet(t, l, s.TLSConfig())
-			got := obtained(t, s, 1)
-			if !slices.Equal(got[0].Names, []string{"pop.example.test"}) || got[0].Source != SourceACME ||
-				time.Until(got[0].NotAfter) < 80*24*time.Hour {
-				t.Errorf("expiry %v", got)
-			}
-			if !strings.Contains(log.String(), "challenge="+test.challenge) {
-				t.Error("another challenge was met")
-			}
-			checkClients(t, ca, addr)
-			checkStored(t, c.DataDir)
-			checkQuiet(t, &log)
-		})
-	}
-}
-
-// checkClients comes with and without a server name, by an alias, and with protocols.
-func checkClients(t *testing.T, ca *pebble, addr string) {
+// open starts the client.
+func (w *acmeWorld) open(t *testing.T) *acmeClient {
 	t.Helper()
-	state, err := dial(addr, &tls.Config{RootCAs: ca.roots, ServerName: "pop.example.test", NextProtos: []string{"pop3"}})
+	a, err := openACME(t.Context(), w.config, w.dir, w.logger, w.note)
 	if err != nil {
 		t.Fatal(err)
 	}
-	key, ok := state.PeerCertificates[0].PublicKey.(*ecdsa.PublicKey)
-	if !ok || key.Curve.Params().Name != "P-256" || state.NegotiatedProtocol != "pop3" {
-		t.Errorf("protocol %q, key %T", state.NegotiatedProtocol, state.PeerCertificates[0].PublicKey)
-	}
-	// An address as server name is not sent: this is a client without SNI.
-	for _, name := range []string{"127.0.0.1", "alias.example.test"} {
-		state, err := dial(addr, &tls.Config{InsecureSkipVerify: true, ServerName: name})
-		if err != nil || state.PeerCertificates[0].VerifyHostname("pop.example.test") != nil {
-			t.Errorf("as %s: error %v", name, err)
+	t.Cleanup(a.close)
+	return a
+}
+
+// eventually waits until what is so.
+func eventually(t *testing.T, what string, so func() bool) {
+	t.Helper()
+	for end := time.Now().Add(15 * time.Second); !so(); time.Sleep(10 * time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatalf("not within 15 s: %s", what)
 		}
 	}
-	for _, protocol := range []string{"http/1.1", ProtocolACME} {
-		_, err := dial(addr, &tls.Config{RootCAs: ca.roots, ServerName: "pop.example.test", NextProtos: []string{protocol}})
-		if err == nil {
-			t.Errorf("protocol %s accepted", protocol)
-		}
+}
+
+// obtained waits until nothing is awaited, and returns what is in service.
+func obtained(t *testing.T, a *acmeClient, n int) []Certificate {
+	t.Helper()
+	eventually(t, "all certificates in service", func() bool {
+		got := a.certificates()
+		return len(got) == n && !slices.ContainsFunc(got, func(c Certificate) bool { return c.Awaited })
+	})
+	return a.certificates()
+}
+
+// serve is the server's side: what the client has for the name that is asked for, its first one if none is.
+func serve(a *acmeClient) *tls.Config {
+	return &tls.Config{NextProtos: []string{ProtocolPOP3, ProtocolACME},
+		GetCertificate: func(hello *tls.ClientHelloInfo) (*tls.Certificate, error) {
+			if slices.Contains(hello.SupportedProtos, ProtocolACME) {
+				return a.challenge(hello)
+			}
+			name := strings.ToLower(hello.ServerName)
+			if name == "" {
+				name = a.names[0]
+			}
+			return a.certificate(hello, name), nil
+		}}
+}
+
+// shake is a handshake in memory, which returns the certificate that was served.
+func shake(t *testing.T, a *acmeClient, c *tls.Config) (*x509.Certificate, error) {
+	t.Helper()
+	near, far := net.Pipe()
+	defer near.Close()
+	defer far.Close()
+	near.SetDeadline(time.Now().Add(10 * time.Second))
+	far.SetDeadline(time.Now().Add(10 * time.Second))
+	server := tls.Server(far, serve(a))
+	done := make(chan struct{})
+	go func() { defer close(done); server.Handshake(); far.Close() }()
+	client := tls.Client(near, c)
+	err := client.Handshake()
+	near.Close()
+	<-done
+	if err != nil {
+		return nil, err
+	}
+	return client.ConnectionState().PeerCertificates[0], nil
+}
+
+// Each way in which a challenge can be met by a port ends in a certificate that a mail client verifies.
+func TestACMEByPort(t *testing.T) {
+	for _, challenge := range []string{"http-01", "tls-alpn-01"} {
+		t.Run(challenge, func(t *testing.T) {
+			port := acmetest.FreePort(t)
+			w := newACMEWorld(t, acmetest.Config{TLSPort: port}, strings.ToUpper(challenge)+".Example.Test.")
+			if challenge == "tls-alpn-01" {
+				w.config.HTTPPort, w.config.TLSPort = -1, port
+			}
+			name := challenge + ".example.test"
+			a := w.open(t)
+			got := obtained(t, a, 1)[0]
+			if !slices.Equal(got.Names, []string{name}) || got.Source != SourceACME || got.KeyType != "ECDSA P-256" ||
+				time.Until(got.NotAfter) < 80*24*time.Hour || got.Err != "" || got.NextRenewal.After(got.NotAfter.Add(-29*24*time.Hour)) {
+				t.Errorf("in service: %+v", got)
+			}
+			if !strings.Contains(w.log.String(), "challenge="+challenge) {
+				t.Error("another challenge was met")
+			}
+			leaf, err := shake(t, a, &tls.Config{RootCAs: w.ca.Roots, ServerName: name})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if _, ok := leaf.PublicKey.(*ecdsa.PublicKey); !ok {
+				t.Errorf("key %T", leaf.PublicKey)
+			}
+			if events := w.told(EventObtained); len(events) != 1 || events[0].Serial != got.Serial || events[0].Issuer != got.Issuer ||
+				!events[0].NotAfter.Equal(got.NotAfter) || events[0].Time.IsZero() || !slices.Equal(events[0].Names, got.Names) {
+				t.Errorf("events %+v", events)
+			}
+			checkStored(t, w.dir)
+			checkQuiet(t, w, name)
+		})
 	}
 }
 
@@ -119,79 +193,187 @@ func checkStored(t *testing.T, dir string) {
 }
 
 // checkQuiet sees that the log tells the story, and neither nonces nor answers to challenges.
-func checkQuiet(t *testing.T, log *logBook) {
+func checkQuiet(t *testing.T, w *acmeWorld, name string) {
 	t.Helper()
-	for _, want := range []string{"level=INFO msg=\"certificate ordered\" name=pop.example.test", "level=INFO msg=\"certificate obtained\""} {
-		if !strings.Contains(log.String(), want) {
+	for _, want := range []string{"level=INFO msg=\"certificate ordered\" name=" + name, "level=INFO msg=\"certificate obtained\""} {
+		if !strings.Contains(w.log.String(), want) {
 			t.Errorf("the log does not say %s", want)
 		}
 	}
-	for _, never := range []string{"Replay-Nonce", "PRIVATE KEY", "acme-challenge/", "level=ERROR"} {
-		if strings.Contains(log.String(), never) {
+	for _, never := range []string{"Replay-Nonce", "PRIVATE KEY", "acme-challenge/", "level=ERROR", "level=WARN"} {
+		if strings.Contains(w.log.String(), never) {
 			t.Errorf("the log says %s", never)
 		}
 	}
 }
 
-// Two names get a certificate each; after a restart they are served though the authority is gone.
-func TestACMERestart(t *testing.T) {
-	port := freePort(t)
-	ca := startPebble(t, port, port)
-	c := Config{ACMEDomains: []string{"a.example.test", "b.example.test"}, ACMEDirectory: ca.directory, ACMERoots: ca.apiRoots,
-		ACMEHTTPPort: port, ACMETLSPort: -1, ACMEHost: "127.0.0.1", DataDir: t.TempDir()}
-	s := open(t, c)
-	obtained(t, s, 2)
-	if err := s.Close(); err != nil {
-		t.Fatal(err)
-	}
-	ca.stop()
-	s = open(t, c)
-	obtained(t, s, 2)
-	addr := greet(t, listen(t), s.TLSConfig())
-	for _, name := range c.ACMEDomains {
-		if _, err := dial(addr, &tls.Config{RootCAs: ca.roots, ServerName: name}); err != nil {
-			t.Errorf("%s: %v", name, err)
-		}
+// A mail listener to which the authority's port is forwarded answers validations itself.
+func TestACMEOnMailListener(t *testing.T) {
+	l := listen(t)
+	port := l.Addr().(*net.TCPAddr).Port
+	w := newACMEWorld(t, acmetest.Config{TLSPort: port}, "listener.example.test")
+	w.config.HTTPPort, w.config.TLSPort = -1, port
+	a := w.open(t)
+	addr := greet(t, l, serve(a))
+	obtained(t, a, 1)
+	state, err := dial(addr, &tls.Config{RootCAs: w.ca.Roots, ServerName: "listener.example.test", NextProtos: []string{ProtocolPOP3}})
+	if err != nil || state.NegotiatedProtocol != ProtocolPOP3 {
+		t.Errorf("protocol %q, error %v", state.NegotiatedProtocol, err)
 	}
 }
 
-// An authority that cannot be reached keeps nobody from starting, nor from ending.
-func TestACMEUnreachable(t *testing.T) {
+// Ten orders at once, with no address to write to, make do without one, and share an account.
+func TestACMEManyAtOnce(t *testing.T) {
+	var domains []string
+	for i := range 10 {
+		domains = append(domains, fmt.Sprintf("many%d.example.test", i))
+	}
+	w := newACMEWorld(t, acmetest.Config{}, domains...)
+	obtained(t, w.open(t), len(domains))
+	if failed := w.told(EventFailed); len(failed) != 0 {
+		t.Errorf("failures %+v", failed)
+	}
+}
+
+// A validation that nobody ordered is not answered, and not worth a line.
+func TestACMEChallengeNobodyOrdered(t *testing.T) {
+	w := newACMEWorld(t, acmetest.Config{}, "quiet.example.test")
+	a := w.open(t)
+	obtained(t, a, 1)
+	if _, err := shake(t, a, &tls.Config{RootCAs: w.ca.Roots, ServerName: "quiet.example.test", NextProtos: []string{ProtocolACME}}); err == nil {
+		t.Error("a validation that nobody ordered was answered")
+	}
+	if strings.Contains(w.log.String(), "level=ERROR") {
+		t.Error("anybody can fill the log")
+	}
+}
+
+// Several names get a certificate each, of either kind of key; after a restart they are served though the authority is
+// gone, each client with the kind it knows.
+func TestACMEBothKeys(t *testing.T) {
+	domains := []string{"both-a.example.test", "both-b.example.test"}
+	w := newACMEWorld(t, acmetest.Config{}, domains...)
+	w.config.RSA = true
+	a := w.open(t)
+	obtained(t, a, 4)
+	a.close()
+	w.ca.Stop()
+	ordered := w.ca.Orders()
+	a = w.open(t)
+	obtained(t, a, 4)
+	for _, name := range domains {
+		leaf, err := shake(t, a, &tls.Config{RootCAs: w.ca.Roots, ServerName: name})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, ok := leaf.PublicKey.(*ecdsa.PublicKey); !ok {
+			t.Errorf("%s: a client that knows both is served a %T", name, leaf.PublicKey)
+		}
+		leaf, err = shake(t, a, &tls.Config{RootCAs: w.ca.Roots, ServerName: name, MaxVersion: tls.VersionTLS12,
+			CipherSuites: []uint16{tls.TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, ok := leaf.PublicKey.(*rsa.PublicKey); !ok {
+			t.Errorf("%s: a client that knows RSA only is served a %T", name, leaf.PublicKey)
+		}
+	}
+	if w.ca.Orders() != ordered || ordered != 4 {
+		t.Errorf("%d orders, then %d; want 4", ordered, w.ca.Orders())
+	}
+	accounts, err := filepath.Glob(filepath.Join(w.dir, "acme", "acme", "*", "users", "*"))
+	if err != nil || len(accounts) != 1 {
+		t.Errorf("accounts %q, want one for both kinds", accounts)
+	}
+}
+
+// An address is validated by port, also where names are validated by DNS.
+func TestACMEAddress(t *testing.T) {
+	w := newACMEWorld(t, acmetest.Config{}, "::ffff:127.0.0.1")
+	w.config.DNS.Hook = "/bin/false"
+	a := w.open(t)
+	if got := obtained(t, a, 1)[0]; !slices.Equal(got.Names, []string{"127.0.0.1"}) {
+		t.Errorf("in service: %+v", got)
+	}
+	if _, err := shake(t, a, &tls.Config{RootCAs: w.ca.Roots, ServerName: "127.0.0.1"}); err != nil {
+		t.Error(err)
+	}
+}
+
+// A certificate that lives for seconds is renewed in its last third, and served at once.
+func TestACMERenewal(t *testing.T) {
+	w := newACMEWorld(t, acmetest.Config{Profiles: map[string]time.Duration{"blink": 5 * time.Second}}, "renewal.example.test")
+	w.config.Profile = "blink"
+	a := w.open(t)
+	first := obtained(t, a, 1)[0]
+	if want := first.NotAfter.Add(-first.NotAfter.Sub(first.NotBefore) / 3); !first.NextRenewal.Equal(want) {
+		t.Errorf("next renewal %v, want %v", first.NextRenewal, want)
+	}
+	eventually(t, "a renewal", func() bool { return len(w.told(EventRenewed)) > 0 })
+	if early := first.NextRenewal.Sub(w.told(EventRenewed)[0].Time); early > time.Second {
+		t.Errorf("renewed %v too early", early)
+	}
+	leaf, err := shake(t, a, &tls.Config{RootCAs: w.ca.Roots, ServerName: "renewal.example.test"})
+	if err != nil || leaf.SerialNumber.Text(16) == first.Serial || len(w.told(EventFailed)) != 0 {
+		t.Errorf("served %v, error %v, failures %+v", leaf, err, w.told(EventFailed))
+	}
+}
+
+// While the authority is away nothing keeps anybody from starting, ending, or being served what there is. When it is
+// back the order goes through.
+func TestACMEOutage(t *testing.T) {
+	w := newACMEWorld(t, acmetest.Config{}, "outage.example.test")
+	w.ca.Stop()
+	a := w.open(t)
+	eventually(t, "a failure", func() bool { return len(w.told(EventFailed)) > 1 })
+	got := a.certificates()
+	if len(got) != 1 || !got[0].Awaited || !got[0].NotAfter.IsZero() || !strings.Contains(got[0].Err, "cannot be reached") || got[0].ErrAt.IsZero() {
+		t.Errorf("awaited: %+v", got)
+	}
+	if cert := a.certificate(&tls.ClientHelloInfo{}, "outage.example.test"); cert != nil {
+		t.Error("a certificate out of nowhere")
+	}
+	w.ca.Return(t)
+	first := obtained(t, a, 1)[0]
+	if first.Err != "" || !first.ErrAt.IsZero() {
+		t.Errorf("an error that is over: %+v", first)
+	}
+	w.ca.Stop()
+	if err := a.renew(t.Context(), "outage.example.test"); err == nil || !strings.Contains(err.Error(), "cannot be reached") {
+		t.Errorf("renewal without an authority: error %v", err)
+	}
+	if got := obtained(t, a, 1)[0]; got.Serial != first.Serial || got.Err == "" {
+		t.Errorf("not served on: %+v", got)
+	}
+	w.ca.Return(t)
+	if err := a.renew(t.Context(), "outage.example.test"); err != nil {
+		t.Error(err)
+	}
+	if got := obtained(t, a, 1)[0]; got.Serial == first.Serial || got.Err != "" || len(w.told(EventRenewed)) != 1 {
+		t.Errorf("after the renewal: %+v", got)
+	}
+	start := time.Now()
+	a.close()
+	if took := time.Since(start); took > 2*time.Second {
+		t.Errorf("close took %v", took)
+	}
+}
+
+// Neither goroutines nor locks are left by a client that waits for its authority.
+func TestACMECloseLeavesNothing(t *testing.T) {
 	// What keeps a lock's file fresh sleeps five seconds before it sees that the lock is gone.
 	defer goleak.VerifyNone(t, goleak.IgnoreCurrent(),
 		goleak.IgnoreAnyFunction("github.com/caddyserver/certmagic.keepLockfileFresh"))
-	var log logBook
-	directory, dir := "https://"+freeAddr(t)+"/dir", t.TempDir()
-	s, err := New(t.Context(), Config{ACMEDomains: []string{"pop.example.test"}, ACMEDirectory: directory,
-		ACMEHTTPPort: freePort(t), ACMETLSPort: -1, ACMEHost: "127.0.0.1", DataDir: dir, Logger: log.logger(t)})
-	if err != nil {
-		t.Fatal(err)
+	w := acmeWorld{dir: t.TempDir(),
+		config: ACME{Domains: []string{"leak.example.test"}, Directory: "https://" + acmetest.FreeAddr(t) + "/dir", TLSPort: -1}}
+	w.logger = w.log.logger(t)
+	a := w.open(t)
+	eventually(t, "a failure", func() bool { return len(w.told(EventFailed)) > 0 })
+	a.close()
+	if locks, err := filepath.Glob(filepath.Join(w.dir, "acme", "locks", "*")); err != nil || len(locks) != 0 {
+		t.Errorf("locks left behind: %v, error %v", locks, err)
 	}
-	for end := time.Now().Add(10 * time.Second); !strings.Contains(log.String(), "certificate not obtained"); {
-		if time.Now().After(end) {
-			t.Fatal("the log does not tell what is waited for")
-		}
-		time.Sleep(10 * time.Millisecond)
-	}
-	if !strings.Contains(log.String(), "name=pop.example.test renewal=false authority="+directory) {
-		t.Error("the log names neither the domain nor the authority")
-	}
-	client, server := net.Pipe()
-	go tls.Client(client, &tls.Config{InsecureSkipVerify: true}).Handshake()
-	if err := tls.Server(server, s.TLSConfig()).Handshake(); err == nil {
-		t.Error("a handshake without a certificate succeeded")
-	}
-	client.Close()
-	server.Close()
-	start := time.Now()
-	s.Close()
-	if took := time.Since(start); took > 2*time.Second {
-		t.Errorf("Close took %v", took)
-	}
-	if locks, _ := filepath.Glob(filepath.Join(dir, "acme", "locks", "*")); len(locks) != 0 {
-		t.Errorf("locks left behind: %v", locks)
-	}
-	if len(s.Expiry()) != 0 {
-		t.Error("a certificate out of nowhere")
+	if len(w.told(EventFailed)) != 1 {
+		t.Error("the end is taken for a failure")
 	}
 }

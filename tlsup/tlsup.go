@@ -16,6 +16,8 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
+	"strings"
 	"sync"
 	"time"
 )
@@ -29,6 +31,9 @@ const (
 
 // ErrConfig is wrapped by the errors of New that a change of the configuration mends.
 var ErrConfig = errors.New("certificate configuration")
+
+// ErrUnknownName is wrapped by the errors of renewals of names that there is no certificate for.
+var ErrUnknownName = errors.New("no certificate of that name")
 
 // Config says where certificates come from. Exactly one of CertFile, ACMEDomains and Local is to be set.
 type Config struct {
@@ -64,11 +69,18 @@ type Config struct {
 	Logger *slog.Logger
 }
 
-// Certificate tells of a certificate in service.
+// Certificate tells of a certificate in service, or of one that is awaited.
 type Certificate struct {
-	Names    []string  // DNS names and IP addresses it is valid for
-	NotAfter time.Time // when it ends
-	Source   string    // SourceACME, SourceFile or SourceLocal
+	Names               []string // DNS names and IP addresses it is valid for
+	Serial, Issuer      string   // serial number in hexadecimal; the issuer's common name
+	KeyType             string   // as "ECDSA P-256", "RSA 2048"
+	Source              string   // SourceACME, SourceFile or SourceLocal
+	NotBefore, NotAfter time.Time
+	NextRenewal         time.Time // zero: not known, or nothing that is done here
+	Awaited             bool      // ordered, but not there yet
+	Err                 string    // of the last order, renewal or reload; "" when it went well
+	ErrAt               time.Time // when that was
+	File                string    // of a pair of files: the certificate's path
 }
 
 // provider is a place certificates come from.
@@ -101,11 +113,12 @@ func New(ctx context.Context, c Config) (*Source, error) {
 	}
 	switch {
 	case len(c.ACMEDomains) > 0:
-		p, err := openACME(ctx, c)
+		a, err := openACME(ctx, ACME{Domains: c.ACMEDomains, Email: c.ACMEEmail, Directory: c.ACMEDirectory, Roots: c.ACMERoots,
+			HTTPPort: c.ACMEHTTPPort, TLSPort: c.ACMETLSPort, Host: c.ACMEHost}, c.DataDir, c.Logger, nil)
 		if err != nil {
 			return nil, fmt.Errorf("certificates by ACME: %w", err)
 		}
-		return &Source{provider: p, protos: []string{ProtocolPOP3, ProtocolACME}}, nil
+		return &Source{provider: acmeProvider{a}, protos: []string{ProtocolPOP3, ProtocolACME}}, nil
 	case c.Local:
 		p, err := openLocal(c)
 		if err != nil {
@@ -157,3 +170,24 @@ func (s *Source) Close() error {
 	s.closed.Do(s.provider.close)
 	return nil
 }
+
+// acmeProvider serves the first domain's certificate to whoever asks for none of the others.
+type acmeProvider struct{ client *acmeClient }
+
+func (p acmeProvider) certificate(hello *tls.ClientHelloInfo) (*tls.Certificate, error) {
+	if slices.Contains(hello.SupportedProtos, ProtocolACME) {
+		return p.client.challenge(hello)
+	}
+	for _, name := range []string{strings.ToLower(hello.ServerName), p.client.names[0]} {
+		if cert := p.client.certificate(hello, name); cert != nil {
+			return cert, nil
+		}
+	}
+	return nil, fmt.Errorf("no certificate yet for %.253q", hello.ServerName)
+}
+
+func (p acmeProvider) inService() []Certificate {
+	return slices.DeleteFunc(p.client.certificates(), func(c Certificate) bool { return c.Awaited })
+}
+
+func (p acmeProvider) close() { p.client.close() }

@@ -28,11 +28,16 @@ func slogLevel(l zapcore.Level) slog.Level {
 	}
 }
 
+// asides are messages that need nobody's attention. A job that failed is a renewal: keeper.event has told why. The time
+// that an authority suggests for a renewal is only advice, and while it is away none comes, every ten minutes.
+var asides = []string{"job failed", "updating ARI", "failed updating renewal info from ACME CA",
+	"ARI window or selected renewal time changed", "error while checking storage for updated ARI; updating ARI now"}
+
 // entryLevel lowers to debug what the parties to an order say about it, once a request, a challenge, an
-// authority and an attempt: acmeClient.event tells the operator, once and with a remedy.
+// authority and an attempt: keeper.event tells the operator, once and with a remedy.
 func entryLevel(e zapcore.Entry) slog.Level {
-	switch e.LoggerName {
-	case "obtain", "renew", ".acme_client":
+	switch {
+	case e.LoggerName == "obtain", e.LoggerName == "renew", e.LoggerName == ".acme_client", slices.Contains(asides, e.Message):
 		return min(slogLevel(e.Level), slog.LevelDebug)
 	}
 	return slogLevel(e.Level)

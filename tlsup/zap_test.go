@@ -22,13 +22,15 @@ func TestZap(t *testing.T) {
 	}
 }
 
-// What an order's parties say is left to acmeClient.event.
+// What an order's parties say is left to keeper.event.
 func TestZapOrders(t *testing.T) {
 	var book logBook
 	log := zap.New(&slogCore{handler: slog.NewTextHandler(&book, nil)})
 	log.Named("obtain").Error("will retry")
 	log.Error("job failed")
-	if got := book.String(); strings.Contains(got, "will retry") || !strings.Contains(got, "level=ERROR msg=\"job failed\"") {
+	log.Error("disk failed")
+	if got := book.String(); strings.Contains(got, "will retry") || strings.Contains(got, "job failed") ||
+		!strings.Contains(got, "level=ERROR msg=\"disk failed\"") {
 		t.Errorf("log %s", got)
 	}
 }

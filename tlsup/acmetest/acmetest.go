@@ -12,6 +12,7 @@ import (
 	"encoding/pem"
 	"fmt"
 	"log"
+	"maps"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -148,14 +149,18 @@ func (a *Authority) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if a.config.Intercept != nil && a.config.Intercept(w, r) {
 		return
 	}
-	if r.URL.Path != wfe.DirectoryPath || a.config.RenewalInfo {
-		a.handler.ServeHTTP(w, r)
-		return
-	}
 	answer := httptest.NewRecorder()
 	a.handler.ServeHTTP(answer, r)
-	w.Header().Set("Content-Type", "application/json")
-	w.Write(bytes.Replace(answer.Body.Bytes(), []byte(`"renewalInfo"`), []byte(`"hidden"`), 1))
+	maps.Copy(w.Header(), answer.Header())
+	if strings.Contains(r.URL.Path, "/renewalInfo/") {
+		w.Header().Del("Retry-After") // else nobody asks again within the test
+	}
+	w.WriteHeader(answer.Code)
+	body := answer.Body.Bytes()
+	if r.URL.Path == wfe.DirectoryPath && !a.config.RenewalInfo {
+		body = bytes.Replace(body, []byte(`"renewalInfo"`), []byte(`"hidden"`), 1)
+	}
+	w.Write(body)
 }
 
 // Stop takes the authority off the network: who connects is refused.

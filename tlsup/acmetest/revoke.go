@@ -24,6 +24,8 @@ func (a *Authority) Revoke(t testing.TB, serial *big.Int) {
 		t.Fatalf("certificate %x was not issued here", serial)
 	}
 	a.store.RevokeCertificate(&core.RevokedCertificate{Certificate: cert, RevokedAt: time.Now()})
+	// pebble by itself suggests a second of the past, which clients take for a mistake.
+	a.SuggestRenewal(t, serial, time.Now().Add(-2*time.Hour), time.Now().Add(-time.Hour))
 }
 
 // SuggestRenewal makes ARI say that a certificate is to be renewed between two times.
