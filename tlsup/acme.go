@@ -49,6 +49,7 @@ type acmeClient struct {
 	zap       *zap.Logger
 	notify    func(Event)
 	pace      acmePace
+	ports     *challengePorts
 	names     []string          // of orders, as configured
 	orders    map[string]*order // by name; no name is added later
 
@@ -77,6 +78,7 @@ func openACME(ctx context.Context, c ACME, dataDir string, log *slog.Logger, not
 	}
 	a := &acmeClient{directory: issuers.byPort.CA, log: log, zap: zap.New(&slogCore{handler: log.Handler()}),
 		notify: notify, pace: c.pace, names: slices.Concat(domains, onDemand), orders: make(map[string]*order)}
+	a.ports = newChallengePorts(c, a.challenge)
 	a.stopping, a.cancel = context.WithCancel(ctx)
 	for _, name := range a.names {
 		a.orders[name] = newOrder(a, name, issuers.of(name), dir, c.RSA)
@@ -181,6 +183,7 @@ func (a *acmeClient) close() {
 	case <-stopped:
 	case <-limit.C:
 	}
+	a.ports.close()
 }
 
 func (a *acmeClient) stopCaches(stopped chan<- struct{}) {

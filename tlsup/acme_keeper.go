@@ -20,7 +20,8 @@ type keeper struct {
 	kind    certmagic.KeyType
 	config  *certmagic.Config
 	cache   *certmagic.Cache
-	issuer  string            // the authority's folder in the storage
+	issuer  *certmagic.ACMEIssuer
+	byPort  bool              // validated by HTTP-01 or TLS-ALPN-01
 	storage certmagic.Storage // of config
 
 	mu      sync.Mutex
@@ -30,7 +31,7 @@ type keeper struct {
 
 // newKeeper sets certmagic up without its package globals, which any other user would share.
 func newKeeper(o *order, kind certmagic.KeyType, issuer certmagic.ACMEIssuer, storage certmagic.Storage) *keeper {
-	k := &keeper{order: o, kind: kind, storage: storage}
+	k := &keeper{order: o, kind: kind, storage: storage, byPort: issuer.DNS01Solver == nil}
 	issuer.Logger = o.client.zap
 	k.cache = certmagic.NewCache(certmagic.CacheOptions{
 		GetConfigForCert:   func(certmagic.Certificate) (*certmagic.Config, error) { return k.config, nil },
@@ -46,8 +47,8 @@ func newKeeper(o *order, kind certmagic.KeyType, issuer certmagic.ACMEIssuer, st
 		OnEvent: k.event,
 		Logger:  o.client.zap,
 	})
-	acmeIssuer := certmagic.NewACMEIssuer(k.config, issuer)
-	k.config.Issuers, k.issuer = []certmagic.Issuer{acmeIssuer}, acmeIssuer.IssuerKey()
+	k.issuer = certmagic.NewACMEIssuer(k.config, issuer)
+	k.config.Issuers = []certmagic.Issuer{k.issuer}
 	return k
 }
 
@@ -59,6 +60,7 @@ type attemptKey struct{}
 func (k *keeper) attempt(ctx context.Context, do func(context.Context, string) error) error {
 	ctx, end := context.WithCancelCause(ctx)
 	defer end(nil)
+	defer k.order.client.ports.release(k)
 	err := do(context.WithValue(ctx, attemptKey{}, end), k.order.name)
 	if cause := context.Cause(ctx); err != nil && cause != nil {
 		return cause // told already, by event, or the end of everything
@@ -110,7 +112,7 @@ func (k *keeper) load(ctx context.Context) error {
 
 // stored reports whether there is a certificate on disk.
 func (k *keeper) stored(ctx context.Context) bool {
-	return k.storage.Exists(ctx, certmagic.StorageKeys.SiteCert(k.issuer, k.order.name))
+	return k.storage.Exists(ctx, certmagic.StorageKeys.SiteCert(k.issuer.IssuerKey(), k.order.name))
 }
 
 // current is the certificate in service.
@@ -127,10 +129,15 @@ func (k *keeper) current() (certmagic.Certificate, bool) {
 func (k *keeper) event(ctx context.Context, event string, data map[string]any) error {
 	switch event {
 	case "cert_obtaining":
+		if k.byPort {
+			k.order.client.ports.hold(k)
+		}
 		k.order.client.log.Info("certificate ordered", "name", k.order.name, "key", k.keyType(), "authority", k.order.client.directory)
 	case "cert_obtained":
+		k.order.client.ports.release(k)
 		k.succeed(ctx, data["renewal"] == true)
 	case "cert_failed":
+		k.order.client.ports.release(k)
 		err, _ := data["error"].(error)
 		if ctx.Err() == nil {
 			k.fail(err, data["renewal"] == true)
@@ -221,7 +228,7 @@ func (k *keeper) nextRenewal(leaf *x509.Certificate) time.Time {
 
 // suggestion reads what certmagic has kept beside the certificate: it does not tell otherwise.
 func (k *keeper) suggestion() time.Time {
-	b, err := k.storage.Load(context.Background(), certmagic.StorageKeys.SiteMeta(k.issuer, k.order.name))
+	b, err := k.storage.Load(context.Background(), certmagic.StorageKeys.SiteMeta(k.issuer.IssuerKey(), k.order.name))
 	if err != nil {
 		return time.Time{}
 	}

@@ -162,6 +162,9 @@ func TestACMEByPort(t *testing.T) {
 				t.Errorf("events %+v", events)
 			}
 			checkStored(t, w.dir)
+			if _, err := net.DialTimeout("tcp", fmt.Sprintf("127.0.0.1:%d", port), time.Second); err == nil {
+				t.Error("the port stays open behind the order")
+			}
 			checkQuiet(t, w, name)
 		})
 	}

@@ -1,0 +1,69 @@
+package tlsup
+
+import (
+	"crypto/tls"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"testing"
+	"time"
+
+	"postern/tlsup/acmetest"
+)
+
+// Strangers on the ports for validations get nothing, cannot stay, and keep nobody from closing.
+func TestChallengePorts(t *testing.T) {
+	c := ACME{Domains: []string{"ports.example.test"}, Directory: "https://" + acmetest.FreeAddr(t) + "/dir", Host: "127.0.0.1",
+		HTTPPort: acmetest.FreePort(t), TLSPort: acmetest.FreePort(t), pace: acmePace{retry: []time.Duration{time.Hour}}}
+	var log logBook
+	a, err := openACME(t.Context(), c, t.TempDir(), log.logger(t), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(a.close)
+	k := a.orders["ports.example.test"].keepers[0]
+	eventually(t, "the first attempt to end", func() bool { return k.describe().Err != "" })
+	a.ports.hold(k)
+	answer, err := http.Get(fmt.Sprintf("http://%s/.well-known/acme-challenge/guess", a.ports.http))
+	if err != nil || answer.StatusCode != http.StatusNotFound {
+		t.Fatalf("answer %v, error %v", answer, err)
+	}
+	answer.Body.Close()
+	for _, protocol := range []string{"pop3", ProtocolACME} {
+		conn, err := tls.Dial("tcp", a.ports.tls, &tls.Config{InsecureSkipVerify: true, ServerName: "ports.example.test", NextProtos: []string{protocol}})
+		if err == nil {
+			conn.Close()
+			t.Errorf("a handshake for %s", protocol)
+		}
+	}
+	var idle []net.Conn
+	for _, addr := range []string{a.ports.http, a.ports.tls} {
+		conn, err := net.Dial("tcp", addr)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer conn.Close()
+		idle = append(idle, conn)
+	}
+	start := time.Now()
+	a.ports.release(k)
+	a.ports.release(k)
+	for _, conn := range idle {
+		conn.SetDeadline(time.Now().Add(5 * time.Second))
+		if _, err := io.ReadAll(conn); err != nil && isTimeout(err) {
+			t.Error("a stranger is still connected")
+		}
+	}
+	if took := time.Since(start); took > 2*time.Second {
+		t.Errorf("closing took %v", took)
+	}
+	if _, err := net.Dial("tcp", a.ports.tls); err == nil {
+		t.Error("still open")
+	}
+}
+
+func isTimeout(err error) bool {
+	timeout, ok := err.(net.Error)
+	return ok && timeout.Timeout()
+}
