@@ -266,6 +266,8 @@ func (s *session) learn(c pop3.Command, reply pop3.Reply, ev *Event) []Event {
 	case "UIDL":
 		s.maildrop.uids.add(reply.Text)
 		ev.UID = s.maildrop.uids.of(ev.Message)
+	case "LIST":
+		s.maildrop.sizes.add(reply.Text)
 	case "DELE":
 		if n := c.Message(); n > 0 {
 			s.maildrop.mark(n)
@@ -300,6 +302,9 @@ func (s *session) login(ev *Event, user, mechanism string, ok bool) {
 		return
 	}
 	ev.Login = LoginOK
+	if !s.loggedIn {
+		s.maildrop.forget()
+	}
 	s.loggedIn = true
 	s.idleBy = time.Now().Add(s.server.limits.Idle)
 	if !s.server.enter(s, user) {

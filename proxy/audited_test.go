@@ -94,10 +94,10 @@ func eventOf(r audit.Record) proxy.Event {
 	ev := proxy.Event{
 		Session: r.Session, Time: r.Time, Kind: r.Kind,
 		Verb: r.Verb, Arg: r.Arg, Status: r.Status, Code: r.Code, Text: r.Text,
-		Local: r.Local, Partial: r.Partial, Message: r.Message, UID: r.UID,
+		Local: r.Local, Partial: r.Partial, Message: r.Message, UID: r.UID, Announced: r.Announced,
 		Octets: r.Octets, Lines: r.Lines, Duration: r.Duration,
 		Mechanism: r.Mechanism, Login: r.Login, Side: r.Side, Detail: r.Detail, Count: r.Count,
-		Peer: r.Peer, Listener: r.Listener, Backend: r.Backend, TLS: (*proxy.TLS)(r.TLS),
+		Peer: r.Peer, Listener: r.Listener, Backend: r.Backend, TLS: (*proxy.TLS)(r.TLS), Mail: (*proxy.Mail)(r.Mail),
 		Received: r.Received, Sent: r.Sent,
 	}
 	if r.Login != "" {

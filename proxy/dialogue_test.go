@@ -117,6 +117,12 @@ func rulesOf(t *testing.T, text string) (r Rules) {
 			r.Multiline = append(r.Multiline, value)
 		case "hide-login-errors":
 			r.HideLoginErrors = true
+		case "ask-uids":
+			r.AskUIDs = true
+		case "mail-digest":
+			r.MailDigest = true
+		case "mail-headers":
+			r.MailHeaders = true
 		default:
 			t.Fatalf("no such rule: %s", word)
 		}

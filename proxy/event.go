@@ -30,6 +30,9 @@ const (
 	KindCommand Kind = "command"
 	// KindOpened comes before the first octet of mail that RETR, TOP and their kin disclose.
 	KindOpened Kind = "opened"
+	// KindAsked is a command that the proxy gave the backend by itself, and its outcome: Side is SideProxy, Detail why.
+	// The client sees nothing of it.
+	KindAsked Kind = "asked"
 	// KindIntent comes before a QUIT that would commit Count deletes is forwarded.
 	KindIntent Kind = "intent"
 	// KindDelete is the fate of one DELE: Message, UID, and Detail one of the Delete constants.
@@ -106,7 +109,7 @@ type Event struct {
 	Partial   bool          // the reply was cut: Octets tells what was handed to the client's connection, at most that arrived
 	Message   int64         // message number of RETR, TOP, DELE, LIST n, UIDL n
 	UID       string        // the message's unique-id, when a UIDL in this session told it
-	Announced int64         // octets the backend announced for the message, in its +OK or in LIST; 0: not announced
+	Announced int64         // of RETR, TOP, DELE: the message's octets as the backend announced them, in RETR's +OK or in LIST; 0: it did not
 	Octets    int64         // octets of a multi-line body as relayed, terminator left out, stuffing included
 	Lines     int64         // its LF-terminated lines
 	Duration  time.Duration // of the command: from its last octet in to its reply's last octet from the backend

@@ -40,19 +40,21 @@ func (f faulty) Write(p []byte) (int, error) {
 // Every operation of a full session fails once, on either leg: no goroutine is left (the bubble would not end),
 // the session ends once on record, and no delete is left without its fate.
 func TestEveryOperationFails(t *testing.T) {
-	for _, leg := range []string{SideClient, SideBackend} {
-		whole := false
-		for n := int64(0); !whole; n++ {
-			if n > 500 {
-				t.Fatalf("%s: the session never came through", leg)
+	for _, rules := range []Rules{{}, {AskUIDs: true, MailDigest: true, MailHeaders: true}} {
+		for _, leg := range []string{SideClient, SideBackend} {
+			whole := false
+			for n := int64(0); !whole; n++ {
+				if n > 500 {
+					t.Fatalf("%s: the session never came through", leg)
+				}
+				synctest.Test(t, func(t *testing.T) { whole = failOperation(t, rules, leg, n) })
 			}
-			synctest.Test(t, func(t *testing.T) { whole = failOperation(t, leg, n) })
 		}
 	}
 }
 
 // failOperation plays a session whose nth operation on leg fails and reports whether it came through whole.
-func failOperation(t *testing.T, leg string, n int64) bool {
+func failOperation(t *testing.T, rules Rules, leg string, n int64) bool {
 	clientEnd, proxyEnd := memoryPipe()
 	backendEnd, dialled := memoryPipe()
 	var never, left atomic.Int64
@@ -61,14 +63,14 @@ func failOperation(t *testing.T, leg string, n int64) bool {
 	counters := map[string]*atomic.Int64{SideClient: &never, SideBackend: &never}
 	counters[leg] = &left
 	log := &memoryLog{}
-	s := &Server{Backend: "b", Recorder: log, TLS: testTLS(t), Dial: func(context.Context, string) (net.Conn, error) {
+	s := &Server{Backend: "b", Recorder: log, TLS: testTLS(t), Rules: rules, Dial: func(context.Context, string) (net.Conn, error) {
 		return faulty{dialled, counters[SideBackend]}, nil
 	}}
 	s.init()
 	s.accept(faulty{proxyEnd, counters[SideClient]}, ModeTLS, "pop3s")
 	go func() { (&tinyBackend{}).serve(backendEnd); backendEnd.Close() }()
 	client := &peer{raw: clientEnd, conn: tls.Client(clientEnd, &tls.Config{InsecureSkipVerify: true})}
-	for _, line := range []string{"CAPA", "USER a", "PASS b", "UIDL 1", "RETR 3000", "DELE 1", "TOP 1 0", "QUIT"} {
+	for _, line := range []string{"CAPA", "USER a", "PASS b", "LIST 1", "RETR 3000", "DELE 1", "TOP 1 0", "QUIT"} {
 		client.send(line + "\r\n")
 		time.Sleep(time.Second)
 	}

@@ -15,10 +15,13 @@ import (
 const fuzzedPassword = "fuzzed-Pa55word"
 
 // FuzzSession plays a whole session: the client sends lines and, behind line n of them, a PASS; the backend sends
-// what it likes, in pieces. The session is inside TLS but for the cryptography.
+// what it likes, in pieces. The session is inside TLS but for the cryptography. When n has its highest bit, the rules
+// of the ledger are on.
 func FuzzSession(f *testing.F) {
 	f.Add([]byte("USER a\nSTAT\nUIDL\nRETR 1\nDELE 1\nQUIT"), []byte("+OK hi\r\n+OK\r\n+OK\r\n+OK\r\n1 a\r\n.\r\n"), uint8(1), uint8(9))
 	f.Add([]byte("AUTH PLAIN\nAGEAYg==\nCAPA\nLIST"), []byte("+OK\r\n+ \r\n-ERR\r\n+OK\r\nSASL GSSAPI\r\n.\r\n+OK\n.\n"), uint8(3), uint8(1))
+	f.Add([]byte("USER a\nRETR 1\nTOP 2 0\nDELE 2\nQUIT"), []byte("+OK\r\n+OK\r\n+OK\r\n+OK\r\n1 a\r\n2 b\r\n.\r\n"+
+		"+OK 9 octets\r\nSubject: x\r\n\r\n..\r\n.\r\n+OK\r\n.\r\n+OK\r\n+OK\r\n"), uint8(0x81), uint8(30))
 	f.Add([]byte("HELP\n\nXCLIENT\nAUTH LOGIN\nYQ=="), []byte("+OK <1@x>\r\n+OK\r\nmore\r\n"), uint8(0), uint8(200))
 	f.Add([]byte("AUTH\nauth plain AGEAYg==\nlist 1\nRSET"), []byte("-ERR\r\n"), uint8(2), uint8(3))
 	f.Fuzz(func(t *testing.T, client, backend []byte, n, piece uint8) {
@@ -26,19 +29,21 @@ func FuzzSession(f *testing.F) {
 			return
 		}
 		lines := bytes.Split(client, []byte("\n"))
-		at := min(int(n), len(lines))
+		at := min(int(n&0x7f), len(lines))
+		ledger := n > 0x7f
 		lines = append(lines[:at:at], append([][]byte{[]byte("PASS " + fuzzedPassword)}, lines[at:]...)...)
-		synctest.Test(t, func(t *testing.T) { playFuzzed(t, lines, backend, 1+int(piece)) })
+		synctest.Test(t, func(t *testing.T) { playFuzzed(t, lines, backend, 1+int(piece), ledger) })
 	})
 }
 
-func playFuzzed(t *testing.T, lines [][]byte, backend []byte, piece int) {
+func playFuzzed(t *testing.T, lines [][]byte, backend []byte, piece int, ledger bool) {
 	clientEnd, accepted := memoryPipe()
 	backendEnd, dialled := memoryPipe()
 	log := &memoryLog{}
 	s := &Server{Backend: "b", Recorder: log, TLS: testTLS(t), Dial: func(context.Context, string) (net.Conn, error) {
 		return dialled, nil
 	}}
+	s.Rules = Rules{AskUIDs: ledger, MailDigest: ledger, MailHeaders: ledger}
 	s.init()
 	ss := newSession(s, accepted, ModeSTLS, "pop3")
 	ss.inTLS = true
@@ -57,7 +62,11 @@ func playFuzzed(t *testing.T, lines [][]byte, backend []byte, piece int) {
 	got := (&peer{raw: clientEnd, conn: clientEnd}).rest()
 	backendEnd.Close()
 	clientEnd.Close()
-	judgeForwarded(t, heard, len(lines))
+	sent := len(lines)
+	if ledger {
+		sent++ // UIDL
+	}
+	judgeForwarded(t, heard, sent)
 	judgeRecords(t, log, got)
 }
 

@@ -59,7 +59,7 @@ func (m *simulation) judgeRefused(rows []string) {
 }
 
 // judgeReset holds a session that the client reset against the script: what is on record is its beginning, then
-// at most one command without a whole reply, the fate of each delete, and the end.
+// at most one command without a whole reply, with what the proxy asked for before it, the fate of each delete, and the end.
 func (m *simulation) judgeReset(rows []string) {
 	want := m.script.rows()
 	same := 0
@@ -67,6 +67,9 @@ func (m *simulation) judgeReset(rows []string) {
 		same++
 	}
 	rest := rows[same:]
+	if len(rest) > 0 && strings.HasPrefix(rest[0], "asked ") {
+		rest = rest[1:]
+	}
 	if len(rest) > 0 && strings.HasPrefix(rest[0], "command ") {
 		rest = rest[1:]
 	}

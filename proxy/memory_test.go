@@ -217,6 +217,7 @@ func summary(ev Event) string {
 	add("partial", nil, !ev.Partial)
 	add("msg=%d", ev.Message, ev.Message == 0)
 	add("uid=%s", ev.UID, ev.UID == "")
+	add("announced=%d", ev.Announced, ev.Announced == 0)
 	add("octets=%d", ev.Octets, ev.Octets == 0)
 	add("lines=%d", ev.Lines, ev.Lines == 0)
 	add("user=%q", ev.User, ev.User == "")
@@ -225,6 +226,13 @@ func summary(ev Event) string {
 	add("by=%s", ev.Side, ev.Side == "")
 	add("%s", ev.Detail, ev.Detail == "")
 	add("count=%d", ev.Count, ev.Count == 0)
+	if m := ev.Mail; m != nil {
+		add("sha256=%s", m.SHA256, m.SHA256 == "")
+		add("id=%q", m.MessageID, m.MessageID == "")
+		add("from=%q", m.From, m.From == "")
+		add("date=%q", m.Date, m.Date == "")
+		add("subject=%q", m.Subject, m.Subject == "")
+	}
 	add("%s", "tls", ev.TLS == nil)
 	return strings.ReplaceAll(strings.Join(words, " "), "%!(EXTRA <nil>)", "")
 }

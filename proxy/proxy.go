@@ -71,6 +71,12 @@ type Rules struct {
 	// the client's certificate vouches for: its common name, or a mail address or host name among its alternative
 	// names.
 	MatchExternal bool
+	// AskUIDs makes the proxy ask the backend for the unique-ids, once a session, when a message whose unique-id is
+	// not known is about to be opened or deleted. The client sees nothing of it but the time it takes.
+	AskUIDs bool
+	// MailDigest puts the SHA-256 of each message that RETR relays into its record, and MailHeaders what the header
+	// says of it, of RETR and TOP.
+	MailDigest, MailHeaders bool
 }
 
 // Translation says what AUTH PLAIN and LOGIN become on the way to the backend.

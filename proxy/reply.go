@@ -36,12 +36,16 @@ func (s *session) stale() error {
 		return nil
 	}
 	s.listenFor(time.Second)
-	if err := s.unasked(); err != nil && endOf(err).reason == errFraming.reason {
-		return errFraming // somebody waits for an answer
-	} else if err != nil {
-		return err
+	return s.unaskedBefore()
+}
+
+// unaskedBefore is unasked while a command of the client's waits for its answer.
+func (s *session) unaskedBefore() error {
+	err := s.unasked()
+	if err != nil && endOf(err).reason == errFraming.reason {
+		return errFraming
 	}
-	return nil
+	return err
 }
 
 // status reads a status line of at most limit octets.
@@ -65,6 +69,9 @@ func (s *session) status(limit int) ([]byte, error) {
 // relay passes c to the backend and its reply to the client.
 func (s *session) relay(c pop3.Command) error {
 	ev := s.event(c)
+	if err := s.identify(c, &ev); err != nil {
+		return s.unanswered(ev, err)
+	}
 	opened := c.Discloses() && s.loggedIn
 	if opened {
 		s.opened(ev)
@@ -129,20 +136,15 @@ func (s *session) say(line []byte) error {
 // relayBody finishes a command whose +OK has a body. The terminator goes only after the record.
 func (s *session) relayBody(c pop3.Command, ev Event, reply pop3.Reply, line []byte) error {
 	note(&ev, reply, c.Secrets(s.loggedIn)...)
+	s.announced(&ev, reply)
 	if err := s.say(line); err != nil {
 		return s.partial(ev, &pop3.Body{}, err)
 	}
 	s.client.inReply = true
 	begin := s.client.queued()
-	sink := s.client.queue
-	if c.Verb == "UIDL" {
-		s.maildrop.uids.reset()
-		sink = func(p []byte) error {
-			s.maildrop.uids.feed(p)
-			return s.client.queue(p)
-		}
-	}
-	body, err := s.body(sink)
+	mail := s.reading(c)
+	body, err := s.body(s.through(c, mail))
+	ev.Mail = mail.told(err == nil)
 	if err != nil {
 		return s.cutShort(ev, body, begin, err)
 	}

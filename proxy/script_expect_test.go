@@ -9,7 +9,7 @@ import (
 // exchange is one line of the client's and what must come of it.
 type exchange struct {
 	unasked  bool   // the client sends nothing, and the backend replies when nothing else is on its way
-	send     string // by the client
+	send     string // by the client; "" when the proxy asks by itself
 	lockstep bool   // not before the replies to all that was sent before
 	forward  string // what the backend gets; "" when the proxy answers by itself
 	reply    string // the backend's
@@ -22,15 +22,16 @@ type exchange struct {
 
 // row is a record of a command, in the parts that summary has it of.
 type row struct {
-	front                              []string // records before it
-	head, outcome, number, size, login string
+	front                                    []string // records before it
+	head, outcome, number, size, login, mail string
+	unanswered                               string // number, when no reply tells the message's size; "" for the same
 }
 
 func (r row) lines() []string {
 	if r.head == "" {
 		return nil
 	}
-	return append(slices.Clone(r.front), r.head+r.outcome+r.number+r.size+r.login)
+	return append(slices.Clone(r.front), r.head+r.outcome+r.number+r.size+r.login+r.mail)
 }
 
 func (x exchange) rows() []string {
@@ -123,7 +124,7 @@ func (s *script) recordsBehind(n int) int {
 	for _, x := range s.exchanges {
 		status := at + strings.IndexByte(x.receive, '\n') + 1
 		switch rows := len(x.rows()); {
-		case n >= at+len(x.receive) && !x.cut && rows > 0:
+		case n >= at+len(x.receive) && !x.cut && rows > 0 && x.receive != "":
 			need = records + rows
 		case n > status && x.before != "":
 			need = records + 1

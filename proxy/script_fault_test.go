@@ -35,10 +35,13 @@ func (s *script) quit(ok bool) {
 
 // breaksOff adds a command whose reply is cut or garbage. Nobody answers what comes behind it.
 func (s *script) breaksOff() {
-	s.brokenIn = len(s.exchanges)
 	s.lastCommand()
+	s.brokenIn = len(s.exchanges) - 1
 	x := s.last()
-	if s.dice.IntN(3) == 0 {
+	if s.asked() && s.dice.IntN(2) == 0 {
+		s.brokenIn--
+		s.breaksListing(&s.exchanges[s.brokenIn], x)
+	} else if s.dice.IntN(3) == 0 {
 		s.garble(x)
 	} else {
 		s.cut(x)
@@ -51,11 +54,11 @@ func (s *script) lastCommand() {
 	case kind == 0:
 		s.quit(true)
 	case kind == 1:
-		s.body("LIST", "command LIST", "", "", s.lines())
+		s.list()
 	case kind == 2:
 		s.capa()
 	case s.in:
-		s.body("RETR 1", `command RETR "1"`, s.number(1), "opened", s.lines())
+		s.opens("RETR", 1)
 	default:
 		s.one("AUTH plain "+passwordIn64, `command AUTH "PLAIN `+Redacted+`"`, "", ` user="alice" mech=PLAIN login=failed`, true, "")
 	}
@@ -78,6 +81,21 @@ func (s *script) garble(x *exchange) {
 
 // cut takes the end off the reply to x.
 func (s *script) cut(x *exchange) {
+	status, body, begun := s.cutReply(x)
+	if !begun || strings.HasPrefix(x.send, "CAPA") { // CAPA is passed on whole or not at all
+		x.receive = gone + "\r\n"
+		s.unanswered(x)
+		return
+	}
+	x.cut, x.receive, x.row.size = true, status+"\n"+body, size(body)
+	x.row.front = []string{"anomaly by=backend unterminated"}
+	x.row.outcome += " partial"
+	s.tellsOfMail(x, false)
+}
+
+// cutReply takes the end off the reply to x and returns its status line, if that is whole, and as much of its body as
+// can be passed on.
+func (s *script) cutReply(x *exchange) (status, body string, begun bool) {
 	s.end = "end by=backend closed"
 	if s.byReset = s.dice.IntN(2) == 0; s.byReset {
 		s.end = `end text="connection reset by peer" by=backend reset`
@@ -87,20 +105,39 @@ func (s *script) cut(x *exchange) {
 		at = max(len(x.reply)-1-s.dice.IntN(4), 0) // within the terminator
 	}
 	x.reply = x.reply[:at]
-	status, body, begun := strings.Cut(x.reply, "\n")
-	if !begun || strings.HasPrefix(x.send, "CAPA") { // CAPA is passed on whole or not at all
-		x.receive = gone + "\r\n"
-		s.unanswered(x)
-		return
+	status, body, begun = strings.Cut(x.reply, "\n")
+	return status, withoutHalfEnd(body), begun
+}
+
+// asked reports whether the proxy asks for the unique-ids just before the last command.
+func (s *script) asked() bool {
+	n := len(s.exchanges)
+	return n > 1 && s.exchanges[n-2].send == ""
+}
+
+// breaksListing makes the listing that the proxy asks for cut or garbage. It is x, the command that waits for it, that
+// is refused.
+func (s *script) breaksListing(listing, x *exchange) {
+	s.uids = s.unlisted
+	if s.dice.IntN(3) == 0 {
+		s.garble(listing)
+		listing.row.outcome, x.receive, listing.receive = "", listing.receive, ""
+	} else if _, body, begun := s.cutReply(listing); begun {
+		s.learnUIDs(body)
+		listing.row.outcome, listing.row.size, x.receive = " +OK partial", size(body), gone+"\r\n"
+	} else {
+		listing.row.outcome, listing.row.size, x.receive = "", "", gone+"\r\n"
 	}
-	body = withoutHalfEnd(body)
-	x.cut, x.receive, x.row.size = true, status+"\n"+body, size(body)
-	x.row.front, x.row.outcome = []string{"anomaly by=backend unterminated"}, " +OK partial"
+	x.forward, x.before, x.row.unanswered = "", "", " msg=1"
+	s.unanswered(x)
 }
 
 // unanswered says on record that x got no reply but the proxy's: nobody knows what became of a QUIT's deletes.
 func (s *script) unanswered(x *exchange) {
-	x.row.outcome, x.row.size, x.behind = " -ERR [SYS/TEMP] local", "", nil
+	x.row.outcome, x.row.size, x.row.mail, x.behind = " -ERR [SYS/TEMP] local", "", "", nil
+	if x.row.unanswered != "" {
+		x.row.number = x.row.unanswered
+	}
 	if strings.HasPrefix(x.send, "QUIT") {
 		x.behind = s.fates(DeleteUnknown)
 	}
@@ -110,6 +147,10 @@ func (s *script) unanswered(x *exchange) {
 func (s *script) resets() {
 	s.resetBehind = s.dice.IntN(len(s.exchanges))
 	x := &s.exchanges[s.resetBehind]
+	if x.send == "" { // the proxy asks: the command it asks for is behind
+		s.resetBehind++
+		x = &s.exchanges[s.resetBehind]
+	}
 	if s.dice.IntN(2) == 0 {
 		x.send = x.send[:1+s.dice.IntN(len(x.send))]
 	}

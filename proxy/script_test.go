@@ -25,18 +25,24 @@ type script struct {
 	settled     []string
 	end         string
 
-	dice    *rand.Rand
-	in      bool // logged in
-	failed  bool // a login was refused
-	uids    map[int]string
-	deleted map[int]bool
+	rules Rules
+
+	dice     *rand.Rand
+	in       bool // logged in
+	failed   bool // a login was refused
+	listed   bool // all unique-ids were asked for
+	uids     map[int]string
+	unlisted map[int]string // uids before the proxy asked for them
+	sizes    map[int]int
+	deleted  map[int]bool
 }
 
 func newScript(dice *rand.Rand) script {
 	s := script{
 		mode: ModeTLS, greeting: "+OK <1.2@b> ready\r\n", brokenIn: -1, resetBehind: -1, keeps: -1,
-		dice: dice, uids: map[int]string{}, deleted: map[int]bool{},
+		dice: dice, uids: map[int]string{}, sizes: map[int]int{}, deleted: map[int]bool{},
 	}
+	s.rules = Rules{AskUIDs: dice.IntN(2) == 0, MailDigest: dice.IntN(2) == 0, MailHeaders: dice.IntN(2) == 0}
 	if dice.IntN(4) == 0 {
 		s.mode = ModeSTLS
 	}
@@ -171,14 +177,15 @@ func (s *script) sasl(outcome, text string) {
 // transaction adds a command of the transaction state.
 func (s *script) transaction() {
 	n := 1 + s.dice.IntN(5)
-	switch s.dice.IntN(9) {
+	switch s.dice.IntN(11) {
 	case 0:
 		s.early()
 	case 1:
 		s.one("STAT", "command STAT", "", "", s.ok(), " 5 1234")
 	case 2:
 		ok := s.ok()
-		s.one(fmt.Sprint("Dele ", n), fmt.Sprintf(`command DELE "%d"`, n), s.number(n), "", ok, s.text())
+		s.asks(n)
+		s.one(fmt.Sprint("Dele ", n), fmt.Sprintf(`command DELE "%d"`, n), s.known(n), "", ok, s.text())
 		s.deleted[n] = s.deleted[n] || ok
 	case 3:
 		ok := s.ok()
@@ -189,36 +196,19 @@ func (s *script) transaction() {
 	case 4:
 		s.uidl()
 	case 5:
-		s.body("LIST", "command LIST", "", "", s.lines())
+		s.list()
 	case 6:
-		s.body(fmt.Sprintf("TOP %d 0", n), fmt.Sprintf(`command TOP "%d 0"`, n), s.number(n), "opened", s.lines())
+		s.listOne("UIDL", n, s.newUID, s.learnUIDs)
+	case 7:
+		s.listOne("LIST", n, s.newSize, s.learnSizes)
+	case 8:
+		s.opens("TOP", n)
 	default:
-		s.body(fmt.Sprint("RETR ", n), fmt.Sprintf(`command RETR "%d"`, n), s.number(n), "opened", s.lines())
+		s.opens("RETR", n)
 	}
 }
 
 func (s *script) last() *exchange { return &s.exchanges[len(s.exchanges)-1] }
-
-// number is how a record names message n.
-func (s *script) number(n int) string {
-	if uid := s.uids[n]; uid != "" {
-		return fmt.Sprintf(" msg=%d uid=%s", n, uid)
-	}
-	return fmt.Sprintf(" msg=%d", n)
-}
-
-// uidl adds a listing that gives new unique-ids to some messages.
-func (s *script) uidl() {
-	clear(s.uids)
-	list := ""
-	for n := 1; n <= 5; n++ {
-		if s.dice.IntN(4) > 0 {
-			s.uids[n] = fmt.Sprintf("id%d-%d", n, s.dice.IntN(1000))
-			list += fmt.Sprintf("%d %s\r\n", n, s.uids[n])
-		}
-	}
-	s.body("UIDL", "command UIDL", "", "", list)
-}
 
 // body adds a command whose reply has a body; kind is that of the record before it.
 func (s *script) body(line, head, number, kind, body string) {

@@ -89,7 +89,7 @@ func (m *simulation) start() {
 	backend, dialled := memoryPipe()
 	m.client, m.backend = client, backend
 	m.server = &Server{
-		Backend: "backend:110", Recorder: m.log, TLS: testTLS(m.t),
+		Backend: "backend:110", Recorder: m.log, TLS: testTLS(m.t), Rules: m.script.rules,
 		Dial: func(context.Context, string) (net.Conn, error) { return hungUp{dialled, m}, nil },
 	}
 	m.server.init()

@@ -153,7 +153,7 @@ func (w *world) backendsGone(limit time.Duration) {
 	w.await("rid of the backend", limit, func() bool { return w.backend.connections() == 0 })
 }
 
-// tinyBackend answers every command with +OK; RETR n has a body of n lines, CAPA and TOP have empty ones; SLOW
+// tinyBackend answers every command with +OK; RETR n has a body of n lines, UIDL one, CAPA and TOP have empty ones; SLOW
 // answers after a while, HANG never, DRIP octet by octet; AUTH challenges.
 type tinyBackend struct {
 	l    net.Listener
@@ -210,6 +210,10 @@ func (b *tinyBackend) serve(conn net.Conn) {
 			reply += strings.Repeat("0123456789abcdef\r\n", n) + ".\r\n"
 		case "CAPA", "TOP":
 			reply += ".\r\n"
+		case "UIDL":
+			if arg == "" {
+				reply += "1 a\r\n.\r\n"
+			}
 		case "SLOW":
 			time.Sleep(400 * time.Millisecond)
 		case "AUTH":

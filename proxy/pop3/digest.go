@@ -31,14 +31,31 @@ func (d *Digest) Feed(p []byte) {
 			d.inside = true
 			continue
 		}
-		n := len(p)
-		if i := bytes.Index(p, []byte("\n.")); i >= 0 {
-			n = i + 1
-		}
+		n := plainOctets(p)
 		d.add(p[:n])
 		d.inside = p[n-1] != '\n'
 		if p = p[n:]; n < dense {
 			p = d.feedDense(p)
+		}
+	}
+}
+
+// plainOctets returns how many octets come before a dot that begins a line; p[0] is none. Like Body it goes from dot to
+// dot, which are rarer than line ends, until they turn out to be dense.
+func plainOctets(p []byte) int {
+	for at, misses := 1, 0; ; at++ {
+		i := bytes.IndexByte(p[at:], '.')
+		if i < 0 {
+			return len(p)
+		}
+		if at += i; p[at-1] == '\n' {
+			return at
+		}
+		if misses++; misses > 4+at/32 {
+			if i := bytes.Index(p[at:], []byte("\n.")); i >= 0 {
+				return at + i + 1
+			}
+			return len(p)
 		}
 	}
 }

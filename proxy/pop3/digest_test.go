@@ -60,7 +60,7 @@ func FuzzDigest(f *testing.F) {
 
 func BenchmarkDigest(b *testing.B) {
 	for name, line := range map[string]string{
-		"base64": strings.Repeat("QUJD", 19) + "\r\n", "blank": "\n", "stuffed": "..\n", "bare": strings.Repeat("x", 1000),
+		"base64": strings.Repeat("QUJD", 19) + "\r\n", "blank": "\n", "stuffed": "..\n", "dots": "........\n", "bare": strings.Repeat("x", 1000),
 	} {
 		chunk := []byte(strings.Repeat(line, 128*1024/len(line)))
 		b.Run(name, func(b *testing.B) {

@@ -72,23 +72,25 @@ func (r Reply) Announced() int64 {
 		if n > 0 && (bytes.EqualFold(word, []byte("octets")) || bytes.EqualFold(word, []byte("bytes"))) {
 			return n
 		}
-		n = Number(word)
+		n, _ = Number(word)
 	}
 	return 0
 }
 
-// Number returns the decimal number that word is, or 0 when it is none or has more than 18 digits.
-func Number(word []byte) (n int64) {
-	if len(word) > 18 {
-		return 0
+// Number returns the decimal number that b begins with and what stands behind the blanks behind it. It is 0 when b
+// begins with anything else, or with more than 18 digits.
+func Number(b []byte) (n int64, rest []byte) {
+	i := 0
+	for ; i < len(b) && i < 18 && '0' <= b[i] && b[i] <= '9'; i++ {
+		n = 10*n + int64(b[i]-'0')
 	}
-	for _, c := range word {
-		if c < '0' || c > '9' {
-			return 0
-		}
-		n = 10*n + int64(c-'0')
+	if i < len(b) && b[i] != ' ' {
+		return 0, nil
 	}
-	return n
+	for i < len(b) && b[i] == ' ' {
+		i++
+	}
+	return n, b[i:]
 }
 
 // KnownCode reports whether code is one of the registered response codes, or of their family: it can be no secret.
