@@ -142,7 +142,8 @@ func limits(c *config.Config) proxy.Limits {
 
 func rules(c *config.Config) proxy.Rules {
 	return proxy.Rules{Translate: proxy.Translation(c.AuthTranslate), RefuseUnknown: c.UnknownVerbs == "refuse",
-		Multiline: c.MultilineVerbs, HideLoginErrors: c.LoginErrors == "hide"}
+		Multiline: c.MultilineVerbs, HideLoginErrors: c.LoginErrors == "hide",
+		AskUIDs: c.LedgerUIDL, MailDigest: c.LedgerDigest, MailHeaders: c.LedgerHeaders}
 }
 
 func (d *daemon) openPages(h hint) {

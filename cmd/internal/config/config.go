@@ -71,6 +71,10 @@ type Config struct {
 	Durability string
 	OnFailure  string
 
+	LedgerUIDL    bool
+	LedgerDigest  bool
+	LedgerHeaders bool
+
 	Web       string // "" for none
 	LogLevel  string
 	LogFormat string

@@ -15,13 +15,14 @@ const (
 	groupDNS     = "ACME by DNS (DNS-01), which wildcards need"
 	groupLocal   = "Certificates of a local authority"
 	groupAudit   = "Audit log"
+	groupLedger  = "Message ledger: what the records of RETR, TOP and DELE tell of the messages"
 	groupWatch   = "Watching"
 	groupLimit   = "Limits"
 )
 
 // Settings is the table of all settings.
 var Settings = slices.Concat(relaySettings, backendSettings, tlsSettings, acmeSettings, dnsSettings, localSettings,
-	auditSettings, watchSettings, limitSettings)
+	auditSettings, ledgerSettings, watchSettings, limitSettings)
 
 var relaySettings = []Setting{
 	{Name: "listen-pop3s", Group: groupRelay, Value: "ADDR", Default: ":995", check: listenAddress,
@@ -182,6 +183,19 @@ var auditSettings = []Setting{
 	{Name: "on-failure", Group: groupAudit, Value: "HOW", Default: "refuse", Choices: []string{"refuse", "continue"},
 		Usage: "when the log cannot be written: refuse sessions, or continue and record the gap",
 		field: func(c *Config) any { return &c.OnFailure }},
+}
+
+// Off by default: the first costs the backend a command, the others keep what is in people's mail.
+var ledgerSettings = []Setting{
+	{Name: "ledger-uidl", Group: groupLedger, Default: "false",
+		Usage: "ask the backend once for the unique-ids when a client that did not ask opens or deletes a message",
+		field: func(c *Config) any { return &c.LedgerUIDL }},
+	{Name: "ledger-digest", Group: groupLedger, Default: "false",
+		Usage: "keep the SHA-256 of each message that RETR relays whole",
+		field: func(c *Config) any { return &c.LedgerDigest }},
+	{Name: "ledger-headers", Group: groupLedger, Default: "false",
+		Usage: "keep Message-ID, From, Date and Subject of the messages that RETR and TOP relay",
+		field: func(c *Config) any { return &c.LedgerHeaders }},
 }
 
 var watchSettings = []Setting{
