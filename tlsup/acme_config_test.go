@@ -55,9 +55,9 @@ func TestACMEMisconfigured(t *testing.T) {
 		"key, junk": {func(c *ACME) { c.DNS = DNS{Server: "ns.test:53", TSIGName: "k", TSIGKeyFile: junk} },
 			[]string{junk, "base64"}},
 		"algorithm": {func(c *ACME) {
-			c.DNS = DNS{Server: "ns.test:53", TSIGName: "k", TSIGKeyFile: secret, TSIGAlgorithm: "hmac-md5"}
+			c.DNS = DNS{Server: "ns.test:53", TSIGName: "k", TSIGKeyFile: secret, TSIGAlgorithm: "md5"}
 		},
-			[]string{"hmac-md5", "hmac-sha256"}},
+			[]string{"md5", "hmac-sha256"}},
 		"zone":        {func(c *ACME) { c.DNS.Server, c.DNS.Zone = "ns.test:53", "a b" }, []string{"a b"}},
 		"resolver":    {func(c *ACME) { c.DNS.Hook, c.DNS.Resolvers = "/bin/true", []string{"9.9.9.9"} }, []string{"resolver", "host:port"}},
 		"no hook":     {func(c *ACME) { c.DNS.Hook = dir + "/none" }, []string{"none", "may run"}},
