@@ -331,6 +331,12 @@ func bothLegs(t *testing.T, browser context.Context) {
 			t.Errorf("no %q in the facts:\n%s", want, facts)
 		}
 	}
+	k = newTalk(time.Now(), "bob", "192.0.2.8:5000")
+	connect = k.connect("ready")
+	connect.BackendTLS = &proxy.TLS{Version: "TLS 1.3", Verified: "name:mail,pin:sha256//AA="}
+	s.record(connect)
+	p.do(chromedp.Navigate(s.url("/#/session/" + k.id.String())))
+	p.until(`document.querySelector(".facts")?.innerText.includes("as mail and by its key sha256//AA=")`)
 }
 
 func pageBehind(t *testing.T, browser context.Context) {

@@ -30,11 +30,10 @@ export const tlsLong = (tls) => [version(tls), tls.cipher, tls.group, tls.resume
 // version marks what is too old to be safe (RFC 8996).
 export const version = (tls) => (tls.legacy ? `${tls.version} (outdated)` : tls.version);
 
-// verified tells how a backend was verified: "name:HOST" or "pin:HASH".
+// verified tells how a backend was verified: "name:HOST", "pin:KEY", or both with a comma between.
 export function verified(tls) {
-  const [, how, what] = /^(name|pin):(.*)$/s.exec(tls.verified ?? '') ?? [];
-  if (how === 'name') return `as ${wire(what)}`;
-  return how === 'pin' ? `by its key ${wire(what)}` : tls.verified ? wire(tls.verified) : 'not verified';
+  if (!tls.verified) return 'not verified';
+  return tls.verified.split(',').map((how) => wire(how.replace(/^name:/, 'as ').replace(/^pin:/, 'by its key '))).join(' and ');
 }
 
 // happened tells what a record other than a command is, in a word and a phrase.

@@ -123,7 +123,7 @@ var acmeSettings = []Setting{
 		Usage: "file with that account's HMAC key in base64url",
 		field: func(c *Config) any { return &c.ACMEEABKeyFile }},
 	{Name: "acme-profile", Group: groupACME, Value: "NAME",
-		Usage: "kind of certificate to ask for, of those that the authority offers, such as shortlived",
+		Usage: "kind of certificate to ask for, of those that the authority offers",
 		field: func(c *Config) any { return &c.ACMEProfile }},
 	{Name: "acme-rsa", Group: groupACME, Default: "false",
 		Usage: "have an RSA certificate beside each ECDSA one, for old clients",
@@ -147,7 +147,7 @@ var dnsSettings = []Setting{
 		Usage: "name of the key that signs updates (TSIG)",
 		field: func(c *Config) any { return &c.ACMEDNSTSIGName }},
 	{Name: "acme-dns-tsig-algorithm", Group: groupDNS, Value: "NAME", Default: "hmac-sha256",
-		Choices: []string{"hmac-sha224", "hmac-sha256", "hmac-sha384", "hmac-sha512"},
+		Choices: []string{"hmac-sha224", "hmac-sha256", "hmac-sha384", "hmac-sha512", "hmac-sha1"},
 		Usage:   "algorithm of that key",
 		field:   func(c *Config) any { return &c.ACMEDNSTSIGAlgorithm }},
 	{Name: "acme-dns-tsig-key-file", Group: groupDNS, Value: "PATH",
@@ -160,7 +160,7 @@ var dnsSettings = []Setting{
 		Usage: "longest wait until the record is seen",
 		field: func(c *Config) any { return &c.ACMEDNSPropagation }},
 	{Name: "acme-dns-resolver", Group: groupDNS, Value: "HOST:PORT", check: dialAddress,
-		Usage: "name server asked whether it is seen (repeatable, default the system's)",
+		Usage: "name server asked whether it is seen (repeatable, default the zone's own)",
 		field: func(c *Config) any { return &c.ACMEDNSResolvers }},
 }
 

@@ -154,6 +154,17 @@ func TestSessions(t *testing.T) {
 	golden(t, "sessions.txt", b.Bytes())
 }
 
+func TestHowABackendWasVerified(t *testing.T) {
+	for verified, want := range map[string]string{
+		"": "NOT VERIFIED", "name:mail": "verified as mail", "pin:sha256//AA=": "verified by its key sha256//AA=",
+		"name:mail,pin:sha256//AA=": "verified as mail and by its key sha256//AA=", "otherwise": "verified otherwise",
+	} {
+		if got := verifiedWords(&audit.TLS{Verified: verified}); got != want {
+			t.Errorf("%q is told as %q, want %q", verified, got, want)
+		}
+	}
+}
+
 func certificates() []Certificate {
 	return []Certificate{
 		{Names: []string{"pop.example.org", "192.0.2.7"}, Issuer: "Example CA", KeyType: "ECDSA P-256", Serial: "03ab", Source: "acme", State: CertificateGood,

@@ -39,18 +39,21 @@ func versionWords(t *audit.TLS) string {
 	return t.Version
 }
 
-// verifiedWords tells how a backend was verified: its name, or one of the keys that it may have.
+// verifiedWords tells how a backend was verified: "name:HOST", "pin:KEY", or both with a comma between.
 func verifiedWords(t *audit.TLS) string {
-	how, what, _ := strings.Cut(t.Verified, ":")
-	switch how {
-	case "":
+	if t.Verified == "" {
 		return "NOT VERIFIED"
-	case "name":
-		return "verified as " + what
-	case "pin":
-		return "verified by its key " + what
 	}
-	return "verified by " + t.Verified
+	var how []string
+	for one := range strings.SplitSeq(t.Verified, ",") {
+		if name, ok := strings.CutPrefix(one, "name:"); ok {
+			one = "as " + name
+		} else if key, ok := strings.CutPrefix(one, "pin:"); ok {
+			one = "by its key " + key
+		}
+		how = append(how, one)
+	}
+	return "verified " + strings.Join(how, " and ")
 }
 
 // legColor warns of a leg that ought not to be used any more.
