@@ -206,3 +206,17 @@ func pause(ctx context.Context, d time.Duration) {
 	case <-t.C:
 	}
 }
+
+// awaitKnown waits until the certificates that are on disk are in service, so that nobody who comes early is served
+// something else. That needs no authority and takes a moment.
+func (a *acmeClient) awaitKnown(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, stopWait)
+	defer cancel()
+	for _, name := range a.names {
+		for o := a.orders[name]; o.known(ctx) && ctx.Err() == nil; pause(ctx, 5*time.Millisecond) {
+			if _, there := o.keepers[0].current(); there {
+				break
+			}
+		}
+	}
+}

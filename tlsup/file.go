@@ -1,131 +1,164 @@
 package tlsup
 
 import (
+	"bytes"
+	"crypto/sha256"
 	"crypto/tls"
 	"errors"
 	"fmt"
 	"log/slog"
 	"os"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
 )
 
-// checkEvery is how long a pair of files goes unlooked at: one handshake in that time pays for a look.
-const checkEvery = 2 * time.Second
-
-// pairFiles is a provider that reads a pair of files again when they change. It looks at them during
-// handshakes, so that nothing runs in the background.
+// pairFiles is a pair of PEM files, read again when they change.
 type pairFiles struct {
-	certFile, keyFile string
-	log               *slog.Logger
-	now               func() time.Time
+	files  Pair
+	log    *slog.Logger
+	notify func(Event)
 
 	current atomic.Pointer[tls.Certificate]
-	looked  atomic.Int64 // when the files were last looked at, in Unix nanoseconds
 
-	mu      sync.Mutex // held by the one handshake that looks
-	seen    [2]os.FileInfo
-	failure string // why the pair on disk is not in service, "" if it is
+	mu       sync.Mutex // guards what follows
+	seen     [sha256.Size]byte
+	failure  string    // why the pair on disk is not in service, "" if it is
+	failedAt time.Time // when that was noticed
+	told     bool      // failure was reported
 }
 
-func openFiles(c Config) (*pairFiles, error) {
-	p := &pairFiles{certFile: c.CertFile, keyFile: c.KeyFile, log: c.Logger, now: time.Now}
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if err := p.loadLocked(); err != nil {
+func openPair(files Pair, log *slog.Logger, notify func(Event)) (*pairFiles, error) {
+	p := &pairFiles{files: files, log: log, notify: notify}
+	certPEM, keyPEM, err := p.read()
+	if err != nil {
 		return nil, err
 	}
-	p.looked.Store(p.now().UnixNano())
+	cert, err := parsePair(files.Cert, files.Key, certPEM, keyPEM)
+	if err != nil {
+		return nil, err
+	}
+	p.seen = digest(certPEM, keyPEM)
+	p.current.Store(cert)
+	p.warn(cert)
 	return p, nil
 }
 
-func (p *pairFiles) certificate(*tls.ClientHelloInfo) (*tls.Certificate, error) {
-	p.refresh()
-	return p.current.Load(), nil
+func (p *pairFiles) names() []string { return leafNames(p.current.Load().Leaf) }
+
+// paths are the files whose change matters.
+func (p *pairFiles) paths() []string { return []string{p.files.Cert, p.files.Key} }
+
+func (p *pairFiles) read() (certPEM, keyPEM []byte, err error) {
+	certPEM, certErr := readPEM(p.files.Cert, "certificate file")
+	keyPEM, keyErr := readPEM(p.files.Key, "key file")
+	return certPEM, keyPEM, errors.Join(certErr, keyErr)
 }
 
-func (p *pairFiles) inService() []Certificate {
-	p.refresh()
-	leaf := p.current.Load().Leaf
-	return []Certificate{{Names: leafNames(leaf), NotAfter: leaf.NotAfter, Source: SourceFile}}
-}
+func digest(parts ...[]byte) [sha256.Size]byte { return sha256.Sum256(bytes.Join(parts, []byte{0})) }
 
-func (p *pairFiles) close() {}
-
-// refresh reads the pair again if it is time to look and it changed. Whoever comes while another looks
-// is served with what is current: no handshake waits for another's disk.
-func (p *pairFiles) refresh() {
-	now := p.now()
-	if now.Sub(time.Unix(0, p.looked.Load())) < checkEvery || !p.mu.TryLock() {
-		return
-	}
+// refresh looks at the files and puts a pair that changed in service. A failure is told only when it stands at a
+// second look: files are replaced one after the other.
+func (p *pairFiles) refresh() (settled bool) {
+	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.looked.Store(now.UnixNano())
-	// A pair that failed is tried again though it looks the same: its permissions may have been mended.
-	if p.failure == "" && !p.changedLocked() {
-		return
-	}
-	err := p.loadLocked()
+	changed, err := p.loadLocked()
 	switch {
-	case err == nil:
-		p.failure = ""
-		p.log.Info("certificate reloaded", "file", p.certFile, "names", leafNames(p.current.Load().Leaf),
-			"not_after", p.current.Load().Leaf.NotAfter)
-	case err.Error() != p.failure:
-		p.failure = err.Error()
-		p.log.Error("certificate not reloaded, the old one stays in service", "err", err,
-			"old_not_after", p.current.Load().Leaf.NotAfter)
-	}
-}
-
-// changedLocked compares the files with those that were read last.
-func (p *pairFiles) changedLocked() bool {
-	for i, path := range []string{p.certFile, p.keyFile} {
-		info, err := os.Stat(path)
-		old := p.seen[i]
-		if err != nil || old == nil || !os.SameFile(info, old) ||
-			info.Size() != old.Size() || !info.ModTime().Equal(old.ModTime()) {
-			return true
+	case err != nil && p.failure != err.Error():
+		p.failure, p.failedAt, p.told = err.Error(), time.Now(), false
+		return false
+	case err != nil && !p.told && time.Since(p.failedAt) < graceOfHalfAPair:
+		return false
+	case err != nil && !p.told:
+		p.told = true
+		old := p.current.Load().Leaf
+		p.log.Error("certificate not reloaded, the old one stays in service", "err", err, "old_not_after", old.NotAfter)
+		p.notify(describe(old, SourceFile).event(EventRefused, err.Error()))
+	case err == nil && (changed || p.failure != ""):
+		p.failure, p.failedAt = "", time.Time{}
+		if changed {
+			p.reloadedLocked()
 		}
 	}
-	return false
+	return true
 }
 
-// loadLocked reads the pair and puts it in service. What the files looked like is noted first: a change
-// during the reading is seen as one the next time.
-func (p *pairFiles) loadLocked() error {
-	p.seen[0], _ = os.Stat(p.certFile)
-	p.seen[1], _ = os.Stat(p.keyFile)
-	certPEM, certErr := readPEM(p.certFile, "certificate file")
-	keyPEM, keyErr := readPEM(p.keyFile, "key file")
-	if err := errors.Join(certErr, keyErr); err != nil {
-		return err
+// reload reads the pair now and tells whether it is good.
+func (p *pairFiles) reload() error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	changed, err := p.loadLocked()
+	if err == nil && changed {
+		p.reloadedLocked()
 	}
-	cert, err := parsePair(p.certFile, p.keyFile, certPEM, keyPEM)
+	return err
+}
+
+func (p *pairFiles) reloadedLocked() {
+	leaf := p.current.Load().Leaf
+	p.log.Info("certificate reloaded", "file", p.files.Cert, "names", leafNames(leaf), "not_after", leaf.NotAfter)
+	p.notify(describe(leaf, SourceFile).event(EventReloaded, ""))
+}
+
+// loadLocked puts the pair on disk in service if it is another one.
+func (p *pairFiles) loadLocked() (changed bool, err error) {
+	certPEM, keyPEM, err := p.read()
 	if err != nil {
-		return err
+		return false, err
 	}
-	p.warnLocked(cert)
+	sum := digest(certPEM, keyPEM)
+	if sum == p.seen {
+		return false, nil
+	}
+	cert, err := parsePair(p.files.Cert, p.files.Key, certPEM, keyPEM)
+	if err != nil {
+		return false, err
+	}
+	p.seen = sum
 	p.current.Store(cert)
-	return nil
+	p.warn(cert)
+	return true, nil
 }
 
-// warnLocked tells what is questionable about a pair that works.
-func (p *pairFiles) warnLocked(cert *tls.Certificate) {
-	leaf, now := cert.Leaf, p.now()
-	if now.After(leaf.NotAfter) {
-		p.log.Warn("certificate has expired, clients will refuse it; renew it", "file", p.certFile, "not_after", leaf.NotAfter)
-	}
-	if now.Before(leaf.NotBefore) {
-		p.log.Warn("certificate is not valid yet; check this machine's clock", "file", p.certFile, "not_before", leaf.NotBefore)
+func (p *pairFiles) describe() Certificate {
+	c := describe(p.current.Load().Leaf, SourceFile)
+	c.File = p.files.Cert
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	c.Err, c.ErrAt = p.failure, p.failedAt
+	return c
+}
+
+// warn tells what is questionable about a pair that works; the warden tells when it ends.
+func (p *pairFiles) warn(cert *tls.Certificate) {
+	leaf := cert.Leaf
+	if time.Now().Before(leaf.NotBefore) {
+		p.log.Warn("certificate is not valid yet; check this machine's clock", "file", p.files.Cert, "not_before", leaf.NotBefore)
 	}
 	if len(leafNames(leaf)) == 0 {
-		p.log.Warn("certificate names no host, clients will refuse it; renew it with subject alternative names", "file", p.certFile)
+		p.log.Warn("certificate names no host, clients will refuse it; renew it with subject alternative names", "file", p.files.Cert)
 	}
 	// A group that may read, as Debian's ssl-cert, is a choice; the rest is an oversight.
-	if info := p.seen[1]; info != nil && info.Mode().Perm()&0o027 != 0 {
+	if info, err := os.Stat(p.files.Key); err == nil && info.Mode().Perm()&0o027 != 0 {
 		p.log.Warn("private key is open to others; run chmod "+fmt.Sprintf("%#o", info.Mode().Perm()&^0o027),
-			"file", p.keyFile, "mode", info.Mode().Perm().String())
+			"file", p.files.Key, "mode", info.Mode().Perm().String())
 	}
+}
+
+// watched is something on disk that is to be noticed when it changes.
+type watched interface {
+	paths() []string
+	// refresh takes what is on disk, and reports whether it need not be looked at again soon.
+	refresh() (settled bool)
+}
+
+func (s *Source) watched() (all []watched) {
+	for _, p := range s.files {
+		all = append(all, p)
+	}
+	if s.clients != nil {
+		all = append(all, s.clients)
+	}
+	return slices.Clip(all)
 }

@@ -18,7 +18,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
-	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -27,41 +27,46 @@ const (
 	leafLife = 90 * 24 * time.Hour
 	// backdate makes a certificate valid a little before now, for clients whose clock is behind.
 	backdate = time.Hour
+	// maxLocalNames leaves room for those that it stands in for.
+	maxLocalNames = 2 * maxDomains
 )
 
-// localAuthority is a provider with a root of its own. Only the root is kept on disk; the leaf lives in
-// memory, is made at the start, and again by the first handshake that finds it old.
+// localAuthority has a root and a leaf of its own, both kept on disk.
 type localAuthority struct {
 	exported string // the root for clients
+	dir      string
 	root     *x509.Certificate
 	key      crypto.Signer
 	dns      []string
 	ips      []net.IP
 	log      *slog.Logger
-	now      func() time.Time
 
-	mu   sync.Mutex
-	leaf *tls.Certificate
+	leaf atomic.Pointer[tls.Certificate]
 }
 
+// RootFile is where the local authority with this data directory puts its root, for clients to trust.
+func RootFile(dataDir string) string { return filepath.Join(dataDir, "postern-local-ca.pem") }
+
 func openLocal(c Config) (*localAuthority, error) {
-	a := &localAuthority{log: c.Logger, now: time.Now, exported: filepath.Join(c.DataDir, "postern-local-ca.pem")}
-	if err := a.name(c.LocalNames); err != nil {
+	a := &localAuthority{log: c.Logger, dir: filepath.Join(c.DataDir, "local-ca"), exported: RootFile(c.DataDir)}
+	// It stands in for what ACME has not given yet, and must be able to vouch for that.
+	if err := a.name(slices.Concat(c.LocalNames, c.ACME.Domains, c.ACME.OnDemand)); err != nil {
 		return nil, err
 	}
-	dir := filepath.Join(c.DataDir, "local-ca")
-	if err := privateDir(dir); err != nil {
+	if err := privateDir(a.dir); err != nil {
 		return nil, err
 	}
-	if err := a.openRoot(dir); err != nil {
+	now := time.Now()
+	if err := a.openRoot(now); err != nil {
 		return nil, err
 	}
 	if err := a.export(); err != nil {
 		return nil, err
 	}
-	var err error
-	a.leaf, err = a.issue()
-	return a, err
+	if a.openLeaf(); a.leaf.Load() == nil || a.due(now) {
+		return a, a.issue(now)
+	}
+	return a, nil
 }
 
 // name gathers what the leaf is to be valid for.
@@ -71,11 +76,11 @@ func (a *localAuthority) name(extra []string) error {
 	if host, err := os.Hostname(); err == nil && isHostName(strings.ToLower(host)) {
 		extra = append([]string{host}, extra...)
 	}
-	if len(extra) > maxDomains {
-		return fmt.Errorf("%w: %d local names; at most %d", ErrConfig, len(extra), maxDomains)
+	if len(extra) > maxLocalNames {
+		return fmt.Errorf("%w: %d local names; at most %d", ErrConfig, len(extra), maxLocalNames)
 	}
 	for _, name := range extra {
-		name = strings.ToLower(strings.TrimSuffix(name, "."))
+		name = canonical(name)
 		ip := net.ParseIP(name)
 		switch {
 		case ip != nil && !slices.ContainsFunc(a.ips, ip.Equal):
@@ -89,24 +94,27 @@ func (a *localAuthority) name(extra []string) error {
 	return nil
 }
 
-// openRoot loads the root in dir, or makes one if there is none.
-func (a *localAuthority) openRoot(dir string) error {
-	certFile, keyFile := filepath.Join(dir, "root.pem"), filepath.Join(dir, "root-key.pem")
+// openRoot loads the root, or makes one if there is none.
+func (a *localAuthority) openRoot(now time.Time) error {
+	certFile, keyFile := filepath.Join(a.dir, "root.pem"), filepath.Join(a.dir, "root-key.pem")
 	if _, err := os.Stat(certFile); errors.Is(err, fs.ErrNotExist) {
-		return a.makeRoot(certFile, keyFile)
+		return a.makeRoot(certFile, keyFile, now)
 	}
-	remedy := "restore it, or remove " + dir + " to start a new authority, which clients must be told to trust anew"
+	remedy := "restore it, or remove " + a.dir + " to start a new authority, which clients must be told to trust anew"
 	certPEM, certErr := readPEM(certFile, "root")
 	keyPEM, keyErr := readPEM(keyFile, "root key")
 	if err := errors.Join(certErr, keyErr); err != nil {
 		return fmt.Errorf("%w; %s", err, remedy)
+	}
+	if err := a.shut(keyFile); err != nil {
+		return err
 	}
 	pair, err := parsePair(certFile, keyFile, certPEM, keyPEM)
 	if err != nil {
 		return fmt.Errorf("%w; %s", err, remedy)
 	}
 	key, ok := pair.PrivateKey.(crypto.Signer)
-	if !ok || !pair.Leaf.IsCA || a.now().After(pair.Leaf.NotAfter) {
+	if !ok || !pair.Leaf.IsCA || now.After(pair.Leaf.NotAfter) {
 		return fmt.Errorf("%w: root %s has expired or is none; %s", ErrConfig, certFile, remedy)
 	}
 	a.root, a.key = pair.Leaf, key
@@ -115,12 +123,11 @@ func (a *localAuthority) openRoot(dir string) error {
 
 // makeRoot makes a root and keeps it. The key is written first: a root.pem without its key is an error
 // that somebody has to look at, a key without root.pem is what an interrupted start leaves behind.
-func (a *localAuthority) makeRoot(certFile, keyFile string) error {
+func (a *localAuthority) makeRoot(certFile, keyFile string, now time.Time) error {
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
 		return fmt.Errorf("make root key: %w", err)
 	}
-	now := a.now()
 	template := &x509.Certificate{
 		Subject:   pkix.Name{CommonName: "Postern local authority " + strings.ToLower(rand.Text()[:8])},
 		NotBefore: now.Add(-backdate), NotAfter: now.Add(rootLife),
@@ -131,14 +138,7 @@ func (a *localAuthority) makeRoot(certFile, keyFile string) error {
 	if err != nil {
 		return fmt.Errorf("make root: %w", err)
 	}
-	keyDER, err := x509.MarshalPKCS8PrivateKey(key)
-	if err != nil {
-		return fmt.Errorf("encode root key: %w", err)
-	}
-	if err := writeFile(keyFile, pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: keyDER}), 0o600); err != nil {
-		return fmt.Errorf("keep root key: %w", err)
-	}
-	if err := writeFile(certFile, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}), 0o644); err != nil {
+	if err := keepPair(certFile, keyFile, der, key); err != nil {
 		return fmt.Errorf("keep root: %w", err)
 	}
 	a.key = key
@@ -158,13 +158,65 @@ func (a *localAuthority) export() error {
 	return nil
 }
 
+// keepPair writes the key first: a certificate without its key is an error that somebody has to look at, a key
+// alone is what an interrupted start leaves behind.
+func keepPair(certFile, keyFile string, der []byte, key crypto.Signer) error {
+	keyDER, err := x509.MarshalPKCS8PrivateKey(key)
+	if err != nil {
+		return err
+	}
+	if err := writeFile(keyFile, pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: keyDER}), 0o600); err != nil {
+		return err
+	}
+	return writeFile(certFile, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}), 0o644)
+}
+
+// shut takes from others what they may not have.
+func (a *localAuthority) shut(keyFile string) error {
+	info, err := os.Stat(keyFile)
+	if err != nil || info.Mode().Perm()&0o077 == 0 {
+		return err
+	}
+	a.log.Warn("the local authority's key was open to others, and is not any more; who read it can pass for this server",
+		"file", keyFile, "mode", info.Mode().Perm().String())
+	return os.Chmod(keyFile, 0o600)
+}
+
+func (a *localAuthority) leafFiles() (certFile, keyFile string) {
+	return filepath.Join(a.dir, "leaf.pem"), filepath.Join(a.dir, "leaf-key.pem")
+}
+
+// openLeaf takes the leaf on disk if it is this root's and has the names that it must have. Any other is no
+// loss: a new one is made.
+func (a *localAuthority) openLeaf() {
+	certFile, keyFile := a.leafFiles()
+	pair, err := tls.LoadX509KeyPair(certFile, keyFile)
+	if err != nil || pair.Leaf.CheckSignatureFrom(a.root) != nil || a.shut(keyFile) != nil ||
+		!slices.Equal(leafNames(pair.Leaf), a.names()) {
+		return
+	}
+	a.leaf.Store(&pair)
+}
+
+func (a *localAuthority) names() []string {
+	names := slices.Clone(a.dns)
+	for _, ip := range a.ips {
+		names = append(names, ip.String())
+	}
+	return names
+}
+
+// covers reports whether the leaf is valid for name.
+func (a *localAuthority) covers(name string) bool {
+	return a.leaf.Load().Leaf.VerifyHostname(name) == nil
+}
+
 // issue makes a leaf with a key of its own; it never outlives the root.
-func (a *localAuthority) issue() (*tls.Certificate, error) {
+func (a *localAuthority) issue(now time.Time) error {
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
-		return nil, fmt.Errorf("make leaf key: %w", err)
+		return fmt.Errorf("make leaf key: %w", err)
 	}
-	now := a.now()
 	end := now.Add(leafLife)
 	if end.After(a.root.NotAfter) {
 		end = a.root.NotAfter
@@ -177,36 +229,53 @@ func (a *localAuthority) issue() (*tls.Certificate, error) {
 	}
 	der, err := x509.CreateCertificate(rand.Reader, template, a.root, key.Public(), a.key)
 	if err != nil {
-		return nil, fmt.Errorf("sign leaf: %w", err)
+		return fmt.Errorf("sign leaf: %w", err)
 	}
 	leaf, err := x509.ParseCertificate(der)
 	if err != nil {
-		return nil, fmt.Errorf("read leaf back: %w", err)
+		return fmt.Errorf("read leaf back: %w", err)
 	}
-	return &tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key, Leaf: leaf}, nil
+	certFile, keyFile := a.leafFiles()
+	if err := keepPair(certFile, keyFile, der, key); err != nil {
+		return fmt.Errorf("keep leaf: %w", err)
+	}
+	a.leaf.Store(&tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key, Leaf: leaf})
+	return nil
 }
 
-// certificate hands out the leaf, a new one when less than a third of the old one's life is left.
-func (a *localAuthority) certificate(*tls.ClientHelloInfo) (*tls.Certificate, error) {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	leaf := a.leaf.Leaf
-	if leaf.NotAfter.Sub(a.now()) > leafLife/3 || leaf.NotAfter.Equal(a.root.NotAfter) {
-		return a.leaf, nil
+// renewal is when less than a third of the leaf's life is left; zero when the root leaves it no more.
+func (a *localAuthority) renewal() time.Time {
+	leaf := a.leaf.Load().Leaf
+	if leaf.NotAfter.Equal(a.root.NotAfter) {
+		return time.Time{}
 	}
-	fresh, err := a.issue()
-	if err != nil {
-		a.log.Error("local certificate not renewed, the old one stays in service", "err", err, "not_after", leaf.NotAfter)
-		return a.leaf, nil
-	}
-	a.leaf = fresh
-	a.log.Info("local certificate renewed", "names", leafNames(fresh.Leaf), "not_after", fresh.Leaf.NotAfter)
-	return a.leaf, nil
+	return leaf.NotAfter.Add(-leafLife / 3)
 }
 
-func (a *localAuthority) inService() []Certificate {
-	cert, _ := a.certificate(nil) // never an error
-	return []Certificate{{Names: leafNames(cert.Leaf), NotAfter: cert.Leaf.NotAfter, Source: SourceLocal}}
+func (a *localAuthority) due(now time.Time) bool {
+	at := a.renewal()
+	return !at.IsZero() && now.After(at)
 }
 
-func (a *localAuthority) close() {}
+func (a *localAuthority) describe() Certificate {
+	c := describe(a.leaf.Load().Leaf, SourceLocal)
+	c.NextRenewal = a.renewal()
+	return c
+}
+
+// reissue renews the local authority's leaf now.
+func (s *Source) reissue(a *localAuthority) error { return s.reissueAt(a, time.Now()) }
+
+func (s *Source) reissueAt(a *localAuthority, now time.Time) error {
+	s.localMu.Lock()
+	defer s.localMu.Unlock()
+	if err := a.issue(now); err != nil {
+		s.log.Error("local certificate not renewed, the old one stays in service", "err", err)
+		s.config.Notify(a.describe().event(EventFailed, err.Error()))
+		return err
+	}
+	c := a.describe()
+	s.log.Info("local certificate renewed", "names", c.Names, "not_after", c.NotAfter)
+	s.config.Notify(c.event(EventRenewed, ""))
+	return nil
+}

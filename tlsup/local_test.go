@@ -62,7 +62,7 @@ func TestLocal(t *testing.T) {
 	if _, err := dial(addr, &tls.Config{RootCAs: pool, ServerName: "foreign.example.test"}); err == nil {
 		t.Error("verified for a foreign name")
 	}
-	got := s.Expiry()
+	got := s.Certificates()
 	if len(got) != 1 || got[0].Source != SourceLocal || !slices.Contains(got[0].Names, "::1") ||
 		slices.Index(got[0].Names, "localhost") != 0 || slices.Contains(got[0].Names[1:], "localhost") {
 		t.Errorf("expiry %v", got)
@@ -100,7 +100,7 @@ func TestLocalModes(t *testing.T) {
 	dir := t.TempDir()
 	open(t, Config{Local: true, DataDir: dir})
 	for name, want := range map[string]fs.FileMode{
-		"local-ca": 0o700, "local-ca/root-key.pem": 0o600, "local-ca/root.pem": 0o644, "postern-local-ca.pem": 0o644,
+		"local-ca": 0o700, "local-ca/root-key.pem": 0o600, "local-ca/root.pem": 0o644, "local-ca/leaf-key.pem": 0o600, "postern-local-ca.pem": 0o644,
 	} {
 		info, err := os.Stat(filepath.Join(dir, name))
 		if err != nil || info.Mode().Perm() != want {
@@ -170,41 +170,54 @@ func TestLocalInterrupted(t *testing.T) {
 
 func TestLocalRenewal(t *testing.T) {
 	const day = 24 * time.Hour
-	var clock clock
 	var log logBook
-	s := open(t, Config{Local: true, DataDir: t.TempDir(), Logger: log.logger(t)})
-	a := s.provider.(*localAuthority)
-	a.now = clock.now
-	addr := greet(t, listen(t), s.TLSConfig())
-	root, pool := rootOf(t, s)
-	leaf := func() *x509.Certificate {
-		t.Helper()
-		state, err := dial(addr, &tls.Config{RootCAs: pool, ServerName: "localhost", Time: clock.now})
-		if err != nil {
-			t.Fatal(err)
-		}
-		return state.PeerCertificates[0]
-	}
-	first := leaf()
-	clock.advance(59 * day)
-	if !leaf().Equal(first) {
+	var events eventBook
+	s := open(t, Config{Local: true, DataDir: t.TempDir(), Logger: log.logger(t), Notify: events.add})
+	a := s.local.Load()
+	leaf := func() *x509.Certificate { return a.leaf.Load().Leaf }
+	first, start := leaf(), time.Now()
+	s.look(start.Add(59 * day))
+	if leaf() != first {
 		t.Error("renewed though more than a third was left")
 	}
-	clock.advance(2 * day)
+	s.look(start.Add(61 * day))
 	second := leaf()
-	if second.Equal(first) || second.NotAfter.Sub(first.NotAfter) < 60*day {
+	if second == first || second.NotAfter.Sub(first.NotAfter) < 60*day {
 		t.Errorf("not renewed: ends %v, before %v", second.NotAfter, first.NotAfter)
 	}
-	if !strings.Contains(log.String(), "local certificate renewed") {
-		t.Error("the log does not tell")
+	if !strings.Contains(log.String(), "local certificate renewed") || !slices.Equal(events.kinds(), []EventKind{EventRenewed}) {
+		t.Errorf("the log does not tell, events %v", events.kinds())
 	}
-	clock.advance(1000 * day) // asleep for years
-	if !leaf().NotAfter.After(clock.now()) {
-		t.Error("an expired leaf was handed out")
+	end := a.root.NotAfter
+	s.look(end.Add(-15 * day))
+	if last := leaf(); !last.NotAfter.Equal(end) {
+		t.Errorf("leaf ends %v, root %v", last.NotAfter, end)
 	}
-	clock.advance(root.NotAfter.Sub(clock.now()) - 10*day)
-	last := leaf()
-	if !last.NotAfter.Equal(root.NotAfter) || !leaf().Equal(last) {
-		t.Errorf("leaf ends %v, root %v", last.NotAfter, root.NotAfter)
+	s.look(end.Add(-time.Hour)) // it cannot be renewed beyond the root, which is told
+	if got := events.kinds(); got[len(got)-1] != EventExpiring || len(got) != 3 {
+		t.Errorf("events %v", got)
+	}
+}
+
+// The leaf is kept: those who look at the log see the same one after a restart.
+func TestLocalLeafIsKept(t *testing.T) {
+	dir := t.TempDir()
+	serial := func(names ...string) string {
+		return open(t, Config{Local: true, LocalNames: names, DataDir: dir}).Certificates()[0].Serial
+	}
+	first := serial("a.example.test")
+	if serial("a.example.test") != first {
+		t.Error("a new leaf after a restart")
+	}
+	if serial("b.example.test") == first {
+		t.Error("the old leaf for other names")
+	}
+	key := filepath.Join(dir, "local-ca", "root-key.pem")
+	if err := os.Chmod(key, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	serial("b.example.test")
+	if info, err := os.Stat(key); err != nil || info.Mode().Perm() != 0o600 {
+		t.Errorf("key left open: %v %v", info.Mode(), err)
 	}
 }

@@ -1,10 +1,7 @@
 package tlsup
 
 import (
-	"crypto/ecdsa"
-	"crypto/rsa"
 	"crypto/x509"
-	"fmt"
 	"strings"
 )
 
@@ -29,21 +26,4 @@ func leafNames(leaf *x509.Certificate) []string {
 		names = append(names, ip.String())
 	}
 	return names
-}
-
-// describe tells of a certificate in service.
-func describe(leaf *x509.Certificate, source string) Certificate {
-	return Certificate{Names: leafNames(leaf), Serial: leaf.SerialNumber.Text(16), Issuer: leaf.Issuer.CommonName,
-		KeyType: keyType(leaf.PublicKey), Source: source, NotBefore: leaf.NotBefore, NotAfter: leaf.NotAfter}
-}
-
-// keyType names a kind of key and its size.
-func keyType(public any) string {
-	switch k := public.(type) {
-	case *ecdsa.PublicKey:
-		return "ECDSA " + k.Curve.Params().Name
-	case *rsa.PublicKey:
-		return fmt.Sprintf("RSA %d", k.N.BitLen())
-	}
-	return fmt.Sprintf("%T", public)
 }

@@ -1,6 +1,9 @@
 package tlsup
 
-import "crypto/tls"
+import (
+	"crypto/tls"
+	"fmt"
+)
 
 // Protocols that a handshake may agree on by ALPN (RFC 7301).
 const (
@@ -11,8 +14,42 @@ const (
 	ProtocolACME = "acme-tls/1"
 )
 
-// intermediateSuites are what TLS 1.2 may use: ephemeral keys and authenticated encryption only. TLS
-// 1.3 suites are all of that kind and not configurable.
+// Policy says which versions and cipher suites clients may speak.
+type Policy string
+
+const (
+	PolicyModern       Policy = "modern"       // TLS 1.3
+	PolicyIntermediate Policy = "intermediate" // TLS 1.2 and 1.3, forward secrecy and authenticated encryption only (RFC 9325 section 4.2)
+	PolicyLegacy       Policy = "legacy"       // adds TLS 1.0 and 1.1, and CBC and RSA key exchange, for devices that nobody can update
+)
+
+func (p Policy) check() error {
+	switch p {
+	case "", PolicyModern, PolicyIntermediate, PolicyLegacy:
+		return nil
+	}
+	return fmt.Errorf("%w: policy %.40q; choose modern, intermediate or legacy", ErrConfig, string(p))
+}
+
+func (p Policy) minVersion() uint16 {
+	switch p {
+	case PolicyModern:
+		return tls.VersionTLS13
+	case PolicyLegacy:
+		return tls.VersionTLS10
+	}
+	return tls.VersionTLS12
+}
+
+// suites are those of TLS 1.2 and older. TLS 1.3's are all good and not configurable.
+func (p Policy) suites() []uint16 {
+	if p == PolicyLegacy {
+		return append(intermediateSuites(), legacySuites()...)
+	}
+	return intermediateSuites()
+}
+
+// intermediateSuites have ephemeral keys and authenticated encryption.
 func intermediateSuites() []uint16 {
 	return []uint16{
 		tls.TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256,
@@ -24,17 +61,38 @@ func intermediateSuites() []uint16 {
 	}
 }
 
-// TLSConfig returns a configuration for the server side of POP3 over TLS: versions 1.2 and 1.3, forward
-// secrecy and authenticated encryption only (RFC 9325 section 4.2). A client that offers ALPN must offer
-// pop3, so that nobody can pass this server off as one of another protocol; one that offers none, or
-// names no server, is welcome. Each call returns a new one, with session tickets of its own.
+// legacySuites are what old devices and old servers may have and nothing better: no RC4 and no 3DES.
+func legacySuites() []uint16 {
+	return []uint16{
+		tls.TLS_ECDHE_ECDSA_WITH_AES_128_CBC_SHA,
+		tls.TLS_ECDHE_RSA_WITH_AES_128_CBC_SHA,
+		tls.TLS_ECDHE_ECDSA_WITH_AES_256_CBC_SHA,
+		tls.TLS_ECDHE_RSA_WITH_AES_256_CBC_SHA,
+		tls.TLS_RSA_WITH_AES_128_GCM_SHA256,
+		tls.TLS_RSA_WITH_AES_256_GCM_SHA384,
+		tls.TLS_RSA_WITH_AES_128_CBC_SHA,
+		tls.TLS_RSA_WITH_AES_256_CBC_SHA,
+	}
+}
+
+// TLSConfig returns a configuration for the server side of POP3 over TLS, by the policy. A client that offers ALPN
+// must offer pop3, so that nobody can pass this server off as one of another protocol; one that offers none, or
+// names no server, is welcome. Each call returns a new one, with session tickets of its own, whose keys crypto/tls
+// makes and replaces daily.
 func (s *Source) TLSConfig() *tls.Config {
-	return &tls.Config{
-		GetCertificate: s.provider.certificate,
-		NextProtos:     append([]string(nil), s.protos...),
-		MinVersion:     tls.VersionTLS12,
-		CipherSuites:   intermediateSuites(),
+	c := &tls.Config{
+		GetCertificate: s.certificate,
+		NextProtos:     []string{ProtocolPOP3},
+		MinVersion:     s.config.Policy.minVersion(),
+		CipherSuites:   s.config.Policy.suites(),
 		// Mail is bulk: small first records would only cost more of them.
 		DynamicRecordSizingDisabled: true,
 	}
+	if s.acme != nil {
+		c.NextProtos = append(c.NextProtos, ProtocolACME)
+	}
+	if s.clients != nil {
+		s.clients.demand(c)
+	}
+	return c
 }

@@ -126,6 +126,17 @@ type pair struct {
 // newPair makes one for name that is valid until notAfter; bits is the size of an RSA key, 0 for ECDSA.
 func newPair(t *testing.T, name string, notAfter time.Time, bits int) pair {
 	t.Helper()
+	return makePair(t, name, notAfter.Add(-90*24*time.Hour), notAfter, bits)
+}
+
+// newLivingPair makes one that lives for so long.
+func newLivingPair(t *testing.T, name string, notBefore time.Time, life time.Duration) pair {
+	t.Helper()
+	return makePair(t, name, notBefore, notBefore.Add(life), 0)
+}
+
+func makePair(t *testing.T, name string, notBefore, notAfter time.Time, bits int) pair {
+	t.Helper()
 	var key crypto.Signer
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if bits > 0 {
@@ -134,8 +145,13 @@ func newPair(t *testing.T, name string, notAfter time.Time, bits int) pair {
 	if err != nil {
 		t.Fatal(err)
 	}
-	template := &x509.Certificate{Subject: pkix.Name{CommonName: name}, DNSNames: []string{name},
-		NotBefore: notAfter.Add(-90 * 24 * time.Hour), NotAfter: notAfter, IsCA: true, BasicConstraintsValid: true}
+	template := &x509.Certificate{Subject: pkix.Name{CommonName: name}, NotBefore: notBefore, NotAfter: notAfter, IsCA: true,
+		BasicConstraintsValid: true}
+	if ip := net.ParseIP(name); ip != nil {
+		template.IPAddresses = []net.IP{ip}
+	} else {
+		template.DNSNames = []string{name}
+	}
 	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
 	if err != nil {
 		t.Fatal(err)
@@ -165,7 +181,7 @@ func write(t *testing.T, dir, name string, b []byte) string {
 // config writes the pair into dir and returns the Config that names it.
 func (p pair) config(t *testing.T, dir string) Config {
 	t.Helper()
-	return Config{CertFile: write(t, dir, "cert.pem", p.cert), KeyFile: write(t, dir, "key.pem", p.key)}
+	return Config{Files: []Pair{{write(t, dir, "cert.pem", p.cert), write(t, dir, "key.pem", p.key)}}}
 }
 
 func (p pair) pool() *x509.CertPool {
@@ -187,27 +203,34 @@ func TestMisconfigured(t *testing.T) {
 	reversed := write(t, dir, "reversed.pem", append(bytes.Clone(other.cert), p.cert...))
 	broken := write(t, dir, "broken.pem", pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: []byte("x")}))
 	missing := filepath.Join(dir, "missing.pem")
+	files := func(cert, key string) Config { return Config{Files: []Pair{{cert, key}}} }
 	tests := map[string]struct {
 		config Config
 		want   string // is said, besides the file
 		file   string
 	}{
-		"nothing":             {Config{}, "none given", ""},
-		"two kinds":           {Config{Local: true, CertFile: cert, KeyFile: key, DataDir: dir}, "exclude each other", ""},
-		"no key file":         {Config{CertFile: cert}, "has no key file", cert},
-		"no certificate file": {Config{KeyFile: key}, "has no certificate file", key},
-		"no data directory":   {Config{Local: true}, "no data directory", ""},
-		"missing certificate": {Config{CertFile: missing, KeyFile: key}, "certificate file", missing + " does not exist"},
-		"missing key":         {Config{CertFile: cert, KeyFile: missing}, "key file", missing + " does not exist"},
-		"directory":           {Config{CertFile: dir, KeyFile: key}, "is not a file", dir},
-		"mismatch":            {Config{CertFile: cert, KeyFile: otherKey}, "are no pair", otherKey},
-		"swapped":             {Config{CertFile: key, KeyFile: cert}, "swapped", key},
-		"encrypted key":       {Config{CertFile: cert, KeyFile: encrypted}, "openssl pkey -in", encrypted},
-		"certificate as key":  {Config{CertFile: cert, KeyFile: cert}, "no PEM private key", cert},
-		"der":                 {Config{CertFile: der, KeyFile: key}, "openssl x509 -inform der", der},
-		"broken":              {Config{CertFile: broken, KeyFile: key}, "are no pair", broken},
-		"reversed chain":      {Config{CertFile: reversed, KeyFile: key}, "certificate first", reversed},
-		"local name":          {Config{DataDir: dir, Local: true, LocalNames: []string{"a b"}}, "neither a host name", "a b"},
+		"nothing":              {Config{}, "none given", ""},
+		"no key file":          {files(cert, ""), "has no key file", cert},
+		"no certificate file":  {files("", key), "has no certificate file", key},
+		"no data directory":    {Config{Local: true}, "no data directory", ""},
+		"missing certificate":  {files(missing, key), "certificate file", missing + " does not exist"},
+		"missing key":          {files(cert, missing), "key file", missing + " does not exist"},
+		"directory":            {files(dir, key), "is not a file", dir},
+		"mismatch":             {files(cert, otherKey), "are no pair", otherKey},
+		"second mismatch":      {Config{Files: []Pair{{cert, key}, {cert, otherKey}}}, "are no pair", otherKey},
+		"swapped":              {files(key, cert), "swapped", key},
+		"encrypted key":        {files(cert, encrypted), "openssl pkey -in", encrypted},
+		"certificate as key":   {files(cert, cert), "no PEM private key", cert},
+		"der":                  {files(der, key), "openssl x509 -inform der", der},
+		"broken":               {files(broken, key), "are no pair", broken},
+		"reversed chain":       {files(reversed, key), "certificate first", reversed},
+		"local name":           {Config{DataDir: dir, Local: true, LocalNames: []string{"a b"}}, "neither a host name", "a b"},
+		"policy":               {Config{DataDir: dir, Local: true, Policy: "lax"}, "intermediate", "lax"},
+		"client mode":          {Config{DataDir: dir, Local: true, Clients: ClientAuth{Mode: "maybe"}}, "request or require", "maybe"},
+		"no client roots":      {Config{DataDir: dir, Local: true, Clients: ClientAuth{Mode: ClientsRequire}}, "file of their authorities", ""},
+		"client roots missing": {Config{DataDir: dir, Local: true, Clients: ClientAuth{Mode: ClientsRequire, CAFile: missing}}, "does not exist", missing},
+		"client roots empty":   {Config{DataDir: dir, Local: true, Clients: ClientAuth{Mode: ClientsRequest, CAFile: key}}, "no PEM certificate", key},
+		"ACME":                 {Config{DataDir: dir, ACME: ACME{Domains: []string{"pop.local"}}}, "private ACME directory", "pop.local"},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -229,7 +252,7 @@ func TestMisconfigured(t *testing.T) {
 // A file that this user may not read is told apart from one that is missing.
 func TestUnreadable(t *testing.T) {
 	c := newPair(t, "pop.example.test", soon(), 0).config(t, t.TempDir())
-	if err := os.Chmod(c.KeyFile, 0); err != nil {
+	if err := os.Chmod(c.Files[0].Key, 0); err != nil {
 		t.Fatal(err)
 	}
 	errs := make(chan error)
@@ -243,7 +266,7 @@ func TestUnreadable(t *testing.T) {
 		errs <- err
 	}()
 	err := <-errs
-	if !errors.Is(err, ErrConfig) || !strings.Contains(err.Error(), c.KeyFile+" cannot be read by user id") {
+	if !errors.Is(err, ErrConfig) || !strings.Contains(err.Error(), c.Files[0].Key+" cannot be read by user id") {
 		t.Fatalf("error %v", err)
 	}
 }

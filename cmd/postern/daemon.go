@@ -8,7 +8,6 @@ import (
 	"net"
 	"net/http"
 	"os"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -115,9 +114,14 @@ func (d *daemon) openAudit(ctx context.Context) (*audit.Log, error) {
 
 func (d *daemon) certificates() tlsup.Config {
 	c := d.config
-	t := tlsup.Config{CertFile: strings.Join(c.TLSCerts, ""), KeyFile: strings.Join(c.TLSKeys, ""), ACMEDomains: c.ACMEDomains, ACMEEmail: c.ACMEEmail,
-		ACMEDirectory: c.ACMECA, ACMERoots: c.ACMERoots, ACMEHTTPPort: orNone(c.ACMEHTTPPort),
-		ACMETLSPort: orNone(c.ACMETLSPort), Local: c.TLSLocal, DataDir: c.DataDir, Logger: d.log}
+	t := tlsup.Config{Local: c.TLSLocal, DefaultName: c.TLSDefaultName, Policy: tlsup.Policy(c.TLSPolicy),
+		Clients: tlsup.ClientAuth{Mode: tlsup.ClientMode(c.TLSClientAuth), CAFile: c.TLSClientCA},
+		ACME: tlsup.ACME{Domains: c.ACMEDomains, OnDemand: c.ACMEOnDemand, Email: c.ACMEEmail, Directory: c.ACMECA,
+			Roots: c.ACMERoots, HTTPPort: orNone(c.ACMEHTTPPort), TLSPort: orNone(c.ACMETLSPort)},
+		DataDir: c.DataDir, Logger: d.log}
+	for i := range c.TLSCerts {
+		t.Files = append(t.Files, tlsup.Pair{Cert: c.TLSCerts[i], Key: c.TLSKeys[i]})
+	}
 	for _, l := range d.bound {
 		if host, _, err := net.SplitHostPort(l.Addr().String()); err == nil && !net.ParseIP(host).IsUnspecified() {
 			t.LocalNames = append(t.LocalNames, host)
@@ -159,7 +163,7 @@ func (d *daemon) openPages(h hint) {
 
 // inService tells the dashboard, which knows nothing of tlsup, of the certificates.
 func (d *daemon) inService() (all []web.Certificate) {
-	for _, c := range d.certs.Expiry() {
+	for _, c := range d.certs.Certificates() {
 		all = append(all, web.Certificate{Names: c.Names, NotAfter: c.NotAfter})
 	}
 	return all

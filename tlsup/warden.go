@@ -1,0 +1,102 @@
+package tlsup
+
+import (
+	"context"
+	"strings"
+	"time"
+)
+
+// wardenPace is how often the warden looks; certificates of a few days are the shortest there are.
+const wardenPace = time.Minute
+
+// alarm is how near its end a certificate was when that was last told.
+type alarm int
+
+const (
+	alarmNone alarm = iota
+	alarmFirst
+	alarmSecond
+	alarmExpired
+)
+
+// warden tells when certificates come near their end, whoever should have renewed them. It belongs to one goroutine.
+type warden struct {
+	told map[string]alarm // by serial number
+}
+
+// keep renews the local authority's certificate and lets the warden look, until ctx is done.
+func (s *Source) keep(ctx context.Context) {
+	tick := time.NewTicker(wardenPace)
+	defer tick.Stop()
+	for {
+		s.look(time.Now())
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+	}
+}
+
+// look does what is due at now.
+func (s *Source) look(now time.Time) {
+	if a := s.local.Load(); a != nil && a.due(now) {
+		s.reissueAt(a, now)
+	}
+	told := make(map[string]alarm, len(s.warden.told))
+	for _, c := range s.Certificates() {
+		if c.Awaited {
+			continue
+		}
+		level := alarmOf(c, now)
+		if level > s.warden.told[c.Serial] {
+			s.raise(c, level, now)
+		}
+		told[c.Serial] = level
+	}
+	s.warden.told = told
+}
+
+// alarmOf is 14 and 3 days before the end for certificates of 90 days, and as much less for those that live less.
+func alarmOf(c Certificate, now time.Time) alarm {
+	const day = 24 * time.Hour
+	life, left := c.NotAfter.Sub(c.NotBefore), c.NotAfter.Sub(now)
+	switch {
+	case left <= 0:
+		return alarmExpired
+	case left <= min(3*day, life/30):
+		return alarmSecond
+	case left <= min(14*day, life/6):
+		return alarmFirst
+	}
+	return alarmNone
+}
+
+func (s *Source) raise(c Certificate, level alarm, now time.Time) {
+	names, remedy := strings.Join(c.Names, " "), remedyOf(c)
+	if level == alarmExpired {
+		s.log.Error("certificate has expired, clients refuse it; "+remedy, "names", names, "not_after", c.NotAfter)
+		s.config.Notify(c.event(EventExpired, remedy))
+		return
+	}
+	left := c.NotAfter.Sub(now).Round(time.Minute)
+	if level == alarmSecond {
+		s.log.Error("certificate is about to expire; "+remedy, "names", names, "left", left, "not_after", c.NotAfter)
+	} else {
+		s.log.Warn("certificate expires soon; "+remedy, "names", names, "left", left, "not_after", c.NotAfter)
+	}
+	s.config.Notify(c.event(EventExpiring, remedy))
+}
+
+// remedyOf tells what to do about a certificate that nobody renewed.
+func remedyOf(c Certificate) string {
+	switch {
+	case c.Source == SourceFile:
+		return "replace " + c.File + " and its key: they are read again by themselves"
+	case c.Err != "":
+		return "its renewal fails: " + c.Err
+	case c.Source == SourceLocal:
+		return "remove local-ca from the data directory and start again, and have clients trust the new root"
+	}
+	return "see that this machine reaches the authority"
+}
