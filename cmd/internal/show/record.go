@@ -43,6 +43,8 @@ func words(r audit.Record) (what, outcome, color string) {
 		return commandWords(r), outcomeWords(r), statusColor(r)
 	case proxy.KindOpened:
 		return fmt.Sprintf("open message %d", r.Message), uidWords(r.UID), faint
+	case proxy.KindAsked:
+		return "postern asks " + r.Verb, outcomeWords(r), faint
 	case proxy.KindIntent:
 		return fmt.Sprintf("about to delete %s", plural(r.Count, "message")), "QUIT goes to the backend", faint
 	case proxy.KindDelete:
@@ -96,6 +98,9 @@ func detailWords(r audit.Record) string {
 	}
 	if r.Partial {
 		cut = "CUT SHORT"
+	}
+	if r.Partial && r.Verb == "RETR" && r.Announced > 0 { // TOP asks for a part
+		cut += " of " + Octets(r.Announced)
 	}
 	if r.Local {
 		local = "by postern"

@@ -77,7 +77,29 @@ func (p *Printer) exchange(r audit.Record) error {
 	if r.Lines > 0 {
 		details = join("  ", plural(r.Lines, "line"), details)
 	}
-	return p.entryLine("", mark, statusColor(r), reply, details)
+	if err := p.entryLine("", mark, statusColor(r), reply, details); err != nil {
+		return err
+	}
+	return p.mail(r.Mail)
+}
+
+// mail prints what is kept of what a message says of itself, a line a field: it is the sender's text and could else pass
+// for another field.
+func (p *Printer) mail(m *audit.Mail) error {
+	if m == nil {
+		return nil
+	}
+	for _, field := range [][2]string{
+		{"Message-ID", m.MessageID}, {"From", m.From}, {"Date", m.Date}, {"Subject", m.Subject}, {"SHA-256", m.SHA256},
+	} {
+		if field[1] == "" {
+			continue
+		}
+		if err := p.entryLine("", " ", faint, "· "+field[0]+": "+field[1], ""); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // entryLine prints raw text after its time and mark, with faint details behind it.
