@@ -124,18 +124,18 @@ type pair struct {
 }
 
 // newPair makes one for name that is valid until notAfter; bits is the size of an RSA key, 0 for ECDSA.
-func newPair(t *testing.T, name string, notAfter time.Time, bits int) pair {
+func newPair(t testing.TB, name string, notAfter time.Time, bits int) pair {
 	t.Helper()
 	return makePair(t, name, notAfter.Add(-90*24*time.Hour), notAfter, bits)
 }
 
 // newLivingPair makes one that lives for so long.
-func newLivingPair(t *testing.T, name string, notBefore time.Time, life time.Duration) pair {
+func newLivingPair(t testing.TB, name string, notBefore time.Time, life time.Duration) pair {
 	t.Helper()
 	return makePair(t, name, notBefore, notBefore.Add(life), 0)
 }
 
-func makePair(t *testing.T, name string, notBefore, notAfter time.Time, bits int) pair {
+func makePair(t testing.TB, name string, notBefore, notAfter time.Time, bits int) pair {
 	t.Helper()
 	var key crypto.Signer
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
@@ -169,7 +169,7 @@ func makePair(t *testing.T, name string, notBefore, notAfter time.Time, bits int
 }
 
 // write puts a file into dir.
-func write(t *testing.T, dir, name string, b []byte) string {
+func write(t testing.TB, dir, name string, b []byte) string {
 	t.Helper()
 	path := filepath.Join(dir, name)
 	if err := os.WriteFile(path, b, 0o600); err != nil {
@@ -179,7 +179,7 @@ func write(t *testing.T, dir, name string, b []byte) string {
 }
 
 // config writes the pair into dir and returns the Config that names it.
-func (p pair) config(t *testing.T, dir string) Config {
+func (p pair) config(t testing.TB, dir string) Config {
 	t.Helper()
 	return Config{Files: []Pair{{write(t, dir, "cert.pem", p.cert), write(t, dir, "key.pem", p.key)}}}
 }

@@ -26,8 +26,8 @@ type Upstream struct {
 	ServerName string       // host name or address that its certificate must have; asked for by SNI
 	Verify     Verification // "" is VerifyRoots
 	CAFile     string       // PEM file of the roots; "" uses the system's
-	// Pins are "sha256//BASE64" of public keys (as curl --pinnedpubkey has them), one of which must be in the chain.
-	// Without CAFile they vouch alone, and a self-signed certificate will do.
+	// Pins are "sha256//BASE64" of public keys (as curl --pinnedpubkey has them), one of which must be that of its
+	// certificate. Without CAFile they vouch alone, and a self-signed certificate will do.
 	Pins []string
 	// CertFile and KeyFile are our own certificate, if the backend asks; read again when they are replaced.
 	CertFile, KeyFile string
@@ -99,11 +99,8 @@ func (u Upstream) Verified(cs tls.ConnectionState) string {
 	if u.byRoots() {
 		how = append(how, "name:"+u.ServerName)
 	}
-	for _, cert := range cs.PeerCertificates {
-		if pin := pinOf(cert); slices.Contains(u.Pins, pin) {
-			how = append(how, "pin:"+pin)
-			break
-		}
+	if pin := pinOf(cs.PeerCertificates[0]); slices.Contains(u.Pins, pin) {
+		how = append(how, "pin:"+pin)
 	}
 	return strings.Join(how, ",")
 }
@@ -157,15 +154,12 @@ func (v *verifier) verify(cs tls.ConnectionState) error {
 			return err
 		}
 	}
-	if len(v.upstream.Pins) == 0 || slices.ContainsFunc(cs.PeerCertificates, v.pinned) {
+	// Of the chain, only the first has proved its key: anybody can send the rest along.
+	pin := pinOf(cs.PeerCertificates[0])
+	if len(v.upstream.Pins) == 0 || slices.Contains(v.upstream.Pins, pin) {
 		return nil
 	}
-	return fmt.Errorf("the backend's key is %s, which is none of those pinned; if that is right, give it as backend-pin",
-		pinOf(cs.PeerCertificates[0]))
-}
-
-func (v *verifier) pinned(cert *x509.Certificate) bool {
-	return slices.Contains(v.upstream.Pins, pinOf(cert))
+	return fmt.Errorf("the backend's key is %s, which is none of those pinned; if that is right, give it as backend-pin", pin)
 }
 
 func (v *verifier) verifyChain(chain []*x509.Certificate) error {
