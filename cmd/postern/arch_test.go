@@ -44,6 +44,7 @@ var doors = map[string]string{
 	"github.com/spf13/pflag":              "cmd/postern",
 	"github.com/pelletier/go-toml/v2":     "cmd/internal/config",
 	"github.com/caddyserver/certmagic":    "tlsup",
+	"github.com/fsnotify/fsnotify":        "tlsup",
 	"github.com/mholt/acmez/v3":           "tlsup",
 	"github.com/miekg/dns":                "tlsup",
 	"go.uber.org/zap":                     "tlsup",

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -14,6 +15,7 @@ import (
 
 	"postern/audit"
 	"postern/cmd/internal/config"
+	"postern/cmd/internal/control"
 	"postern/proxy"
 	"postern/tlsup"
 	"postern/web"
@@ -41,6 +43,9 @@ type daemon struct {
 	dashboard net.Listener
 	audit     *audit.Log
 	certs     *tlsup.Source
+	turns     *turns      // of certificates
+	behind    *tls.Config // of the backend's leg; nil in clear text
+	control   *control.Server
 	relay     *proxy.Server
 	pages     *web.Server
 	http      *http.Server
@@ -85,18 +90,25 @@ func (d *daemon) open(ctx context.Context, h hint) (err error) {
 	if d.audit, err = d.openAudit(ctx); err != nil {
 		return fmt.Errorf("open audit log: %w", err)
 	}
-	if d.certs, err = tlsup.New(ctx, d.certificates()); err != nil {
-		if errors.Is(err, tlsup.ErrConfig) {
-			return usageError{err}
-		}
-		return fmt.Errorf("open certificates: %w", err)
+	if err := d.openCertificates(ctx); err != nil {
+		return err
 	}
-	d.relay = &proxy.Server{Backend: c.Backend, Recorder: d.audit, TLS: d.certs.TLSConfig(), Limits: limits(c),
-		Rules: rules(c), Logger: d.log}
+	d.relay = &proxy.Server{Backend: c.Backend, BackendSecurity: proxy.Security(c.BackendTLS), BackendTLS: d.behind,
+		BackendVerified: d.upstream().Verified, Recorder: d.audit, TLS: d.certs.TLSConfig(), Fingerprint: tlsup.JA4,
+		Limits: limits(c), Rules: rules(c), Logger: d.log}
 	if d.dashboard != nil {
 		d.openPages(h)
 	}
-	return nil
+	d.control, err = control.Serve(c.DataDir, d.controls())
+	return err
+}
+
+// controls is what other commands of the program ask of a running daemon.
+func (d *daemon) controls() http.Handler {
+	mux := http.NewServeMux()
+	mux.Handle("GET /certificates", control.JSON(d.listCertificates))
+	mux.Handle("POST /certificates/renew", control.JSON(d.renew))
+	return mux
 }
 
 func (d *daemon) openAudit(ctx context.Context) (*audit.Log, error) {
@@ -112,32 +124,6 @@ func (d *daemon) openAudit(ctx context.Context) (*audit.Log, error) {
 		Version: version(), Logger: d.log})
 }
 
-func (d *daemon) certificates() tlsup.Config {
-	c := d.config
-	t := tlsup.Config{Local: c.TLSLocal, DefaultName: c.TLSDefaultName, Policy: tlsup.Policy(c.TLSPolicy),
-		Clients: tlsup.ClientAuth{Mode: tlsup.ClientMode(c.TLSClientAuth), CAFile: c.TLSClientCA},
-		ACME: tlsup.ACME{Domains: c.ACMEDomains, OnDemand: c.ACMEOnDemand, Email: c.ACMEEmail, Directory: c.ACMECA,
-			Roots: c.ACMERoots, HTTPPort: orNone(c.ACMEHTTPPort), TLSPort: orNone(c.ACMETLSPort)},
-		DataDir: c.DataDir, Logger: d.log}
-	for i := range c.TLSCerts {
-		t.Files = append(t.Files, tlsup.Pair{Cert: c.TLSCerts[i], Key: c.TLSKeys[i]})
-	}
-	for _, l := range d.bound {
-		if host, _, err := net.SplitHostPort(l.Addr().String()); err == nil && !net.ParseIP(host).IsUnspecified() {
-			t.LocalNames = append(t.LocalNames, host)
-		}
-	}
-	return t
-}
-
-// orNone turns the setting's 0, for no such challenge, into tlsup's.
-func orNone(port int) int {
-	if port == 0 {
-		return -1
-	}
-	return port
-}
-
 func limits(c *config.Config) proxy.Limits {
 	return proxy.Limits{Sessions: c.MaxSessions, PerAddress: c.MaxSessionsPerAddress, PerUser: c.MaxSessionsPerUser,
 		Handshake: c.TimeoutHandshake, Login: c.TimeoutLogin, Idle: c.TimeoutIdle, Dial: c.TimeoutDial,
@@ -146,7 +132,7 @@ func limits(c *config.Config) proxy.Limits {
 
 func rules(c *config.Config) proxy.Rules {
 	return proxy.Rules{Translate: proxy.Translation(c.AuthTranslate), RefuseUnknown: c.UnknownVerbs == "refuse",
-		Multiline: c.MultilineVerbs, HideLoginErrors: c.LoginErrors == "hide",
+		Multiline: c.MultilineVerbs, HideLoginErrors: c.LoginErrors == "hide", MatchExternal: c.AuthExternal == "match",
 		AskUIDs: c.LedgerUIDL, MailDigest: c.LedgerDigest, MailHeaders: c.LedgerHeaders}
 }
 
@@ -156,17 +142,9 @@ func (d *daemon) openPages(h hint) {
 		commands = h(d)
 	}
 	d.pages = web.New(web.Options{Log: d.audit.Reader(), Health: d.audit.Health, Stats: d.relay.Stats, Ready: d.ready,
-		Certificates: d.inService, Version: version(), Hint: commands, Logger: d.log})
+		Certificates: d.forDashboard, Turns: d.turns.list, Warnings: warnings(d.config), Version: version(), Hint: commands, Logger: d.log})
 	d.http = &http.Server{Handler: d.pages.Handler(), ReadHeaderTimeout: headerTime, IdleTimeout: idleTime,
 		MaxHeaderBytes: headerOctets, ErrorLog: slog.NewLogLogger(d.log.Handler(), slog.LevelDebug)}
-}
-
-// inService tells the dashboard, which knows nothing of tlsup, of the certificates.
-func (d *daemon) inService() (all []web.Certificate) {
-	for _, c := range d.certs.Certificates() {
-		all = append(all, web.Certificate{Names: c.Names, NotAfter: c.NotAfter})
-	}
-	return all
 }
 
 // serve announces the listeners, all bound by now, and serves them.
@@ -234,11 +212,17 @@ func (d *daemon) stop(ctx context.Context) error {
 	return d.closeStores()
 }
 
-// closeStores closes what is open of certificates and log.
+// closeStores closes what is open of control socket, certificates and log.
 func (d *daemon) closeStores() error {
 	var errs []error
+	if d.control != nil {
+		errs = append(errs, wrap("close control socket", d.control.Close()))
+	}
 	if d.certs != nil {
 		errs = append(errs, wrap("close certificates", d.certs.Close()))
+	}
+	if d.turns != nil {
+		d.turns.close()
 	}
 	if d.audit != nil {
 		errs = append(errs, wrap("close audit log", d.audit.Close()))

@@ -11,8 +11,9 @@ import (
 
 // Groups of subcommands in the help.
 const (
-	groupRun  = "run"
-	groupRead = "read"
+	groupRun   = "run"
+	groupCerts = "certs"
+	groupRead  = "read"
 )
 
 func newRoot() *cobra.Command {
@@ -31,8 +32,9 @@ func newRoot() *cobra.Command {
 		SuggestionsMinimumDistance: 2,
 	}
 	addToggle(root.PersistentFlags(), new(bool), "help", "h", "tell what a command does")
-	root.AddGroup(&cobra.Group{ID: groupRun, Title: "Run:"}, &cobra.Group{ID: groupRead, Title: "Read the audit log:"})
-	root.AddCommand(newServe(), newDemo(), newTail(), newSessions(), newSession(), newConfig(), newVersion())
+	root.AddGroup(&cobra.Group{ID: groupRun, Title: "Run:"}, &cobra.Group{ID: groupCerts, Title: "Certificates:"},
+		&cobra.Group{ID: groupRead, Title: "Read the audit log:"})
+	root.AddCommand(newServe(), newDemo(), newCerts(), newCA(), newTail(), newSessions(), newSession(), newConfig(), newVersion())
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
 		return usageError{fmt.Errorf("%w\n%s --help tells what there is", err, cmd.CommandPath())}
 	})

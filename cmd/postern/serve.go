@@ -46,7 +46,7 @@ func serveUntil(ctx context.Context, c *config.Config, stderr io.Writer) error {
 		return quiet(ctx, err)
 	}
 	log.Info("ready", "version", version(), "backend", c.Backend, "durability", c.Durability, "audit_db", c.AuditPath())
-	if root := d.certs.RootFile(); root != "" {
+	if root := d.certs.RootFile(); c.TLSLocal && root != "" {
 		log.Info("clients must trust the local authority", "root", root)
 	}
 	var failure error
