@@ -20,8 +20,7 @@ type Client struct {
 	Debian    string // the package that brings it
 	Modes     []Mode // the ways it can connect
 	Mechanism string // how it logs in where a server offers everything Dovecot does
-	Legacy    bool   // it logs in by USER at Mailutils, which greets as if it knew APOP, and does not stall there: getmail
-	// does, once in some dozens of runs, with nothing in between
+	Legacy    bool   // it logs in by USER at Mailutils, which greets as if it knew APOP
 
 	// fetch runs the client in dir, which is empty, and returns the messages as the client keeps them.
 	fetch func(j job) ([][]byte, error)
@@ -47,7 +46,7 @@ var Clients = []Client{
 	{"curl", "curl", "curl", everyMode, "CRAM-MD5", false, curl},
 	{"fetchmail", "fetchmail", "fetchmail", everyMode, "CRAM-MD5", true, fetchmail},
 	{"mpop", "mpop", "mpop", everyMode, "PLAIN", false, mpop},
-	{"getmail", "getmail", "getmail6", noSTLS, "USER", false, getmail},
+	{"getmail", "getmail", "getmail6", noSTLS, "USER", true, getmail},
 	{"poplib", "python3", "python3", everyMode, "APOP", false, pythonPoplib},
 	{"Net::POP3", "perl", "perl libio-socket-ssl-perl", everyMode, "USER", true, perlNetPOP3},
 	{"openssl", "openssl", "openssl", onlyTLS, "USER", false, openssl},

@@ -110,6 +110,17 @@ received = false
 delivered_to = false
 `
 
+// getmailScript runs getmail with its wait for the program that it delivers to mended: it listens for the program's end
+// only after the start, and stalls when that was quicker.
+const getmailScript = `
+import os, runpy, sys
+from getmailcore.baseclasses import ForkingBase
+ForkingBase._prepare_child = lambda self: None
+ForkingBase._wait_for_child = lambda self, pid: os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+sys.argv = sys.argv[1:]
+runpy.run_path(sys.argv[0], run_name="__main__")
+`
+
 // getmail cannot do STLS.
 func getmail(j job) ([][]byte, error) {
 	kind, security := "SimplePOP3Retriever", ""
@@ -123,7 +134,9 @@ func getmail(j job) ([][]byte, error) {
 	if _, err := j.write("getmailrc", text); err != nil {
 		return nil, err
 	}
-	if _, err := j.run("", "--getmaildir="+j.dir, "--rcfile=getmailrc", "--quiet"); err != nil {
+	program := j.bin
+	j.bin = "/usr/bin/python3" // Debian's own, which has getmail's modules
+	if _, err := j.run("", "-c", getmailScript, program, "--getmaildir="+j.dir, "--rcfile=getmailrc", "--quiet"); err != nil {
 		return nil, err
 	}
 	return j.delivered("mail")
