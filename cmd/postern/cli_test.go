@@ -58,6 +58,8 @@ func TestExitCodesAndRemedies(t *testing.T) {
 		{"completion bash", 0, []string{"bash completion"}},
 		{"__complete serve --durability ", 0, []string{"strict\nrelaxed\n"}},
 		{"srve", 2, []string{"unknown command \"srve\": did you mean serve?"}},
+		{"certs --help", 0, []string{"Commands:", "renew", "Renew the certificate of a name now"}},
+		{"ca", 0, []string{"export", "Print the root certificate that clients must trust"}},
 		{"serve now", 2, []string{"postern serve takes no arguments, not \"now\""}},
 		{"serve --bakend x:1", 2, []string{"unknown flag: --bakend\npostern serve --help tells what there is"}},
 		{"serve", 2, []string{"--backend: no mail server", "no source of certificates"}},

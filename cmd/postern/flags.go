@@ -100,6 +100,12 @@ func groupedUsage(cmd *cobra.Command) error {
 	if cmd.HasExample() {
 		fmt.Fprintf(&b, "\nExamples:\n%s\n", cmd.Example)
 	}
+	for i, sub := range cmd.Commands() {
+		if i == 0 {
+			b.WriteString("\nCommands:\n")
+		}
+		fmt.Fprintf(&b, "  %-*s  %s\n", sub.NamePadding(), sub.Name(), sub.Short)
+	}
 	headings, sets := []string{}, make(map[string]*pflag.FlagSet)
 	cmd.Flags().VisitAll(func(f *pflag.Flag) {
 		heading := "Flags"

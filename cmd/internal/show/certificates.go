@@ -110,8 +110,11 @@ func certificateNotes(c Certificate, now time.Time) (notes []string) {
 	if c.State == CertificateExpired {
 		notes = append(notes, fmt.Sprintf("expired %s ago: clients refuse it", left(now.Sub(c.NotAfter))))
 	}
-	if c.File != "" {
+	switch {
+	case c.File != "" && c.State == CertificateGood:
 		notes = append(notes, "file "+c.File)
+	case c.File != "":
+		notes = append(notes, "file "+c.File+": replace it and its key, they are read again by themselves")
 	}
 	if c.Err != "" {
 		notes = append(notes, fmt.Sprintf("last error, %s UTC: %s", c.ErrAt.UTC().Format("2006-01-02 15:04"), c.Err))
