@@ -58,7 +58,7 @@ func explainProblem(p acme.Problem, o orderFacts) string {
 		what, remedy = "the authority cannot reach "+o.name, "open port "+challengePort(challenge)+
 			" of the address in DNS to the world, or forward it to this machine"
 	case "tls":
-		what, remedy = "another server answers for "+o.name, "forward port 443 to this machine, or leave TLS-ALPN-01 out (acme-tls-port = -1)"
+		what, remedy = "another server answers for "+o.name, "forward port 443 to this machine, or leave TLS-ALPN-01 out: acme-tls-port = 0"
 	case "dns":
 		what, remedy = explainDNS(challenge, o)
 	case "unauthorized", "incorrectResponse":
