@@ -86,6 +86,10 @@ func warnings(c *config.Config) (all []string) {
 		all = append(all, "The backend's certificate is not verified: whoever is in between can read passwords and mail. "+
 			"Give --backend-ca or --backend-pin instead of --backend-verify none.")
 	}
+	if _, port, _ := net.SplitHostPort(c.Backend); c.BackendTLS == "plain" && port == "995" {
+		all = append(all, "The backend is spoken to in clear text on port 995, where servers speak TLS: it will wait for TLS, and clients for its greeting. "+
+			"Give --backend-tls tls.")
+	}
 	return all
 }
 
@@ -145,6 +149,7 @@ func (d *daemon) listCertificates(context.Context, struct{}) (listing, error) {
 
 // renew orders, issues or reads a name's certificate anew, and answers with what is in service then.
 func (d *daemon) renew(ctx context.Context, asked renewal) (done listing, err error) {
+	asked.Name = strings.TrimSuffix(asked.Name, ".")
 	err = d.certs.Renew(ctx, asked.Name)
 	if errors.Is(err, tlsup.ErrUnknownName) {
 		return done, fmt.Errorf("no certificate has the name %.253q; there are %s", asked.Name, strings.Join(d.names(), ", "))

@@ -100,8 +100,11 @@ func renewCert(cmd *cobra.Command, c *config.Config, name string) error {
 	began := time.Now()
 	var answer listing
 	err := control.Client(c.DataDir).Call(cmd.Context(), "POST", "/certificates/renew", renewal{name}, &answer)
+	if cmd.Context().Err() != nil {
+		return errors.New("given up before the certificate came; the old one stays in service")
+	}
 	if err != nil {
-		return quiet(cmd.Context(), startServe(err, c))
+		return startServe(err, c)
 	}
 	for _, cert := range answer.Certificates {
 		_, err := fmt.Fprintf(cmd.OutOrStdout(), "%s after %s: %s, %s\n", done[cert.Source], show.Span(time.Since(began)),

@@ -5,7 +5,9 @@ import (
 	"crypto/x509"
 	"encoding/json"
 	"errors"
+	"io"
 	"io/fs"
+	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
@@ -13,6 +15,7 @@ import (
 	"time"
 
 	"postern/cmd/internal/config"
+	"postern/cmd/internal/control"
 	"postern/cmd/internal/peers"
 	"postern/cmd/internal/show"
 	"postern/tlsup"
@@ -92,7 +95,7 @@ func TestCertsRenew(t *testing.T) {
 		t.Errorf("%s became %s: %+v", old, fresh, got)
 	}
 	pair.Replace(t, peers.SelfSigned(t, peers.Leaf{Name: "file.example.test"}))
-	got = invoke(t, "certs", "renew", "FILE.example.test", "--data-dir", dir)
+	got = invoke(t, "certs", "renew", "FILE.example.test.", "--data-dir", dir)
 	if !strings.HasPrefix(got.out, "Read again after ") || !strings.Contains(got.out, serial("file.example.test")) {
 		t.Errorf("%+v", got)
 	}
@@ -148,6 +151,49 @@ func TestCAExport(t *testing.T) {
 	}
 	if told := invoke(t, "ca", "export", "--data-dir", t.TempDir()); told.code != 1 || !strings.Contains(told.err, "no local authority in") || !strings.Contains(told.err, "--tls-local") {
 		t.Errorf("%+v", told)
+	}
+}
+
+// Who does not wait for an order gives it up, and is told so.
+func TestCertsRenewGivenUp(t *testing.T) {
+	dir := t.TempDir()
+	ctx, cancel := context.WithCancel(t.Context())
+	mux := http.NewServeMux()
+	ended := make(chan struct{})
+	mux.Handle("POST /certificates/renew", control.JSON(func(ctx context.Context, _ renewal) (listing, error) {
+		defer close(ended)
+		cancel()
+		<-ctx.Done()
+		return listing{}, ctx.Err()
+	}))
+	s, err := control.Serve(dir, mux)
+	if err != nil {
+		t.Fatal(err)
+	}
+	err = run(ctx, []string{"certs", "renew", "a.example", "--data-dir", dir}, strings.NewReader(""), io.Discard, io.Discard)
+	if exitCode(err) != 1 || !strings.Contains(err.Error(), "given up") {
+		t.Errorf("ended with %v", err)
+	}
+	<-ended
+	if err := s.Close(); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestWarnings(t *testing.T) {
+	for _, test := range []struct {
+		backend, security, verify string
+		want                      string
+	}{
+		{"m:110", "plain", "roots", ""}, {"m:995", "tls", "roots", ""}, {"m:110", "stls", "none", "is not verified"},
+		{"m:995", "plain", "roots", "Give --backend-tls tls."},
+	} {
+		c := config.Default()
+		c.Backend, c.BackendTLS, c.BackendVerify = test.backend, test.security, test.verify
+		got := strings.Join(warnings(c), "\n")
+		if (got == "") != (test.want == "") || !strings.Contains(got, test.want) {
+			t.Errorf("%+v: %s", test, got)
+		}
 	}
 }
 

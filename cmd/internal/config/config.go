@@ -105,8 +105,12 @@ func (c *Config) Origin(name string) string {
 	return "--" + name
 }
 
-// IsSet reports whether anything but the default made the setting called name.
-func (c *Config) IsSet(name string) bool { return c.origins[name] != "" }
+// IsSet reports whether anything but the default made the setting called name, and made something of it: an empty text
+// is how compose files and wrappers leave a setting out.
+func (c *Config) IsSet(name string) bool {
+	s, ok := Lookup(name)
+	return ok && c.origins[name] != "" && !s.empty(c)
+}
 
 // AuditPath returns the path of the audit database.
 func (c *Config) AuditPath() string {

@@ -91,6 +91,10 @@ func TestAnEmptyTextEmptiesAList(t *testing.T) {
 	if err != nil || len(c.ListenPOP3) != 0 || len(c.ListenPOP3S) != 0 {
 		t.Errorf("got %v %v, %v", c.ListenPOP3, c.ListenPOP3S, err)
 	}
+	c, err = Load(Sources{Environ: []string{"POSTERN_ACME_EMAIL=", "POSTERN_BACKEND_PIN=", "POSTERN_MAX_SESSIONS=7"}})
+	if err != nil || c.IsSet("acme-email") || c.IsSet("backend-pin") || !c.IsSet("max-sessions") || c.IsSet("nonsense") {
+		t.Errorf("an empty text counts as a setting, %v", err)
+	}
 }
 
 func TestMistakesInTheFile(t *testing.T) {

@@ -38,6 +38,17 @@ func (s Setting) IsBool() bool { _, ok := s.field(&Config{}).(*bool); return ok 
 // IsList reports whether the setting takes several values.
 func (s Setting) IsList() bool { _, ok := s.field(&Config{}).(*[]string); return ok }
 
+// empty reports whether s is a text or a list without anything in it.
+func (s Setting) empty(c *Config) bool {
+	switch field := s.field(c).(type) {
+	case *string:
+		return *field == ""
+	case *[]string:
+		return len(*field) == 0
+	}
+	return false
+}
+
 // Lookup returns the Setting called name.
 func Lookup(name string) (Setting, bool) {
 	i := slices.IndexFunc(Settings, func(s Setting) bool { return s.Name == name })
