@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"net"
+	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -107,7 +108,7 @@ func judgeRecords(t *testing.T, log *memoryLog, got string) {
 	if strings.Contains(all, fuzzedPassword) {
 		t.Fatalf("the password is on record: %s", all)
 	}
-	rows := log.rows()
+	rows := slices.DeleteFunc(log.rows(), func(row string) bool { return strings.HasPrefix(row, "backend ") }) // of no session
 	if len(rows) == 0 {
 		return
 	}
