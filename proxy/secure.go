@@ -32,7 +32,7 @@ func (s *session) upgrade() error {
 		return s.unbacked(err)
 	}
 	if !able {
-		return s.insecure("no_stls", errors.New("it does not offer STLS"))
+		return s.insecure("no_stls", errors.New("it does not offer STLS; backend-tls tls is for servers that have a port such as 995"))
 	}
 	line, err := s.askLine([]byte("STLS\r\n"), pop3.MaxStatus)
 	switch {
@@ -74,8 +74,9 @@ func (s *session) secure() error {
 	failed := make(chan error, 1)
 	go func() { failed <- conn.Handshake() }()
 	if err := <-failed; err != nil {
-		return s.insecure("tls_failed", err)
+		return s.insecure("tls_failed", inHandshake(err))
 	}
+	b.below.limit = s.server.limits.Write
 	conn.SetDeadline(time.Time{}) // each read and write sets its own
 	b.conn = conn
 	s.connect.BackendTLS = s.server.backendFacts(conn.ConnectionState(), time.Since(began))
@@ -106,9 +107,20 @@ func (s *Server) backendFacts(cs tls.ConnectionState, took time.Duration) *TLS {
 // arrived is a connection that, while it is looked at, gives only what has come already. TLS above it then
 // tells what it holds without waiting for more: a session ticket on the socket is no reply, and a reply that
 // nobody asked for may have left the socket long ago.
+//
+// Its writes have deadlines of their own, for crypto/tls writes by itself too, long after the last command: it
+// answers a key update.
 type arrived struct {
 	net.Conn
 	looking bool
+	limit   time.Duration // of a write; zero in the handshake, which is bounded as a whole
+}
+
+func (a *arrived) Write(p []byte) (int, error) {
+	if a.limit > 0 {
+		a.Conn.SetWriteDeadline(time.Now().Add(a.limit))
+	}
+	return a.Conn.Write(p)
 }
 
 func (a *arrived) Read(p []byte) (int, error) {

@@ -155,6 +155,7 @@ func (s *session) unbacked(err error) error {
 	if errors.As(err, &e) && e.side == SideClient {
 		return err
 	}
+	err = remedied(err)
 	s.server.lost(err)
 	return &ending{side: SideBackend, reason: "unavailable", farewell: unavailable, err: err}
 }
