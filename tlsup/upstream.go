@@ -10,6 +10,7 @@ import (
 	"log/slog"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"time"
 )
 
@@ -59,7 +60,7 @@ func (u Upstream) TLSConfig() (*tls.Config, error) {
 	}
 	c := &tls.Config{
 		ServerName: u.ServerName, MinVersion: version, CipherSuites: intermediateSuites(),
-		ClientSessionCache: tls.NewLRUClientSessionCache(resumptions),
+		ClientSessionCache: u.sessions(),
 		// crypto/tls tells less of what is wrong, knows no pins, and leaves resumed sessions out.
 		InsecureSkipVerify: true, VerifyConnection: v.verify,
 	}
@@ -67,6 +68,38 @@ func (u Upstream) TLSConfig() (*tls.Config, error) {
 		c.CipherSuites = append(c.CipherSuites, legacySuites()...)
 	}
 	return c, u.identify(c)
+}
+
+// sessions keeps what may be resumed. As who shows a certificate we resume nothing: the session would keep the old
+// identity when the file is replaced, and servers made with OpenSSL that ask for certificates seldom can.
+func (u Upstream) sessions() tls.ClientSessionCache {
+	if u.CertFile != "" {
+		return nil
+	}
+	return &sessions{ClientSessionCache: tls.NewLRUClientSessionCache(resumptions)}
+}
+
+// sessions is a cache that offers nothing any more once a handshake has failed that resumed: where that is no
+// accident, every second session would be lost.
+type sessions struct {
+	tls.ClientSessionCache
+	refused atomic.Bool
+}
+
+// Get is called before a handshake.
+func (s *sessions) Get(key string) (*tls.ClientSessionState, bool) {
+	if s.refused.Load() {
+		return nil, false
+	}
+	return s.ClientSessionCache.Get(key)
+}
+
+// Put is called with nil after a handshake that resumed and failed.
+func (s *sessions) Put(key string, state *tls.ClientSessionState) {
+	if state == nil {
+		s.refused.Store(true)
+	}
+	s.ClientSessionCache.Put(key, state)
 }
 
 // identify has c show our certificate when the backend asks.
