@@ -67,7 +67,7 @@ func readRoot(c *config.Config) ([]byte, error) {
 		return nil, fmt.Errorf("no local authority in %s\n"+
 			"  postern serve makes one with --tls-local, and while it awaits a first certificate; --data-dir names another directory", c.DataDir)
 	case errors.Is(err, fs.ErrPermission):
-		return nil, fmt.Errorf("%s may not be read by this user\n  run as the user of postern serve, such as sudo -u postern", path)
+		return nil, fmt.Errorf("%s may not be read by this user\n  run as the user of postern serve, or as root", path)
 	case err != nil:
 		return nil, fmt.Errorf("read root: %w", err)
 	}

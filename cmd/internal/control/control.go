@@ -38,7 +38,7 @@ var (
 	// ErrNotRunning is wrapped by Client's errors when nobody serves the data directory.
 	ErrNotRunning = errors.New("no postern serve runs there")
 	// ErrInUse is wrapped by Serve's error when another process serves the data directory.
-	ErrInUse = errors.New("in use by another postern")
+	ErrInUse = errors.New("in use by another postern: stop it, or give this one a data directory of its own")
 )
 
 // failure is the body of an answer that tells an error.

@@ -30,7 +30,7 @@ type Server struct {
 func Serve(dir string, h http.Handler) (*Server, error) {
 	lock, err := lockDir(dir)
 	if err != nil {
-		return nil, fmt.Errorf("data directory %s: %w", dir, err)
+		return nil, fmt.Errorf("%s: %w", dir, err)
 	}
 	s := &Server{lock: lock, socket: filepath.Join(dir, socketName)}
 	l, err := s.listen(dir)
