@@ -22,11 +22,12 @@ type pairFiles struct {
 
 	current atomic.Pointer[tls.Certificate]
 
-	mu       sync.Mutex // guards what follows
-	seen     [sha256.Size]byte
-	failure  string    // why the pair on disk is not in service, "" if it is
-	failedAt time.Time // when that was noticed
-	told     bool      // failure was reported
+	mu       sync.Mutex        // guards what follows
+	seen     [sha256.Size]byte // digest of the pair in service
+	broken   [sha256.Size]byte // digest of the pair that failed
+	failure  string            // why the pair on disk is not in service, "" if it is
+	failedAt time.Time         // when that was noticed
+	told     bool              // failure was reported
 }
 
 func openPair(files Pair, log *slog.Logger, notify func(Event)) (*pairFiles, error) {
@@ -63,9 +64,10 @@ func digest(parts ...[]byte) [sha256.Size]byte { return sha256.Sum256(bytes.Join
 func (p *pairFiles) refresh() (settled bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	broken := p.broken
 	changed, err := p.loadLocked()
 	switch {
-	case err != nil && p.failure != err.Error():
+	case err != nil && (p.failure != err.Error() || p.broken != broken):
 		p.failure, p.failedAt, p.told = err.Error(), time.Now(), false
 		return false
 	case err != nil && !p.told && time.Since(p.failedAt) < graceOfHalfAPair:
@@ -113,6 +115,7 @@ func (p *pairFiles) loadLocked() (changed bool, err error) {
 	}
 	cert, err := parsePair(p.files.Cert, p.files.Key, certPEM, keyPEM)
 	if err != nil {
+		p.broken = sum
 		return false, err
 	}
 	p.seen = sum

@@ -86,12 +86,14 @@ func TestReload(t *testing.T) {
 
 	write(t, dir, "cert.pem", []byte("nonsense"))
 	within(t, "told", func() bool { return strings.Contains(log.String(), c.Files[0].Cert+" holds no PEM certificate") })
+	write(t, dir, "cert.pem", []byte("other nonsense"))
+	within(t, "told again", func() bool { return strings.Count(log.String(), " holds no PEM certificate") == 2 })
 	if got := s.Certificates()[0].Err; !strings.Contains(got, "holds no PEM certificate") {
 		t.Errorf("the list says %q", got)
 	}
 	newPair(t, "third.example.test", soon(), 0).config(t, dir)
 	within(t, "third", serves("third.example.test"))
-	want := []EventKind{EventRefused, EventReloaded, EventRefused, EventReloaded}
+	want := []EventKind{EventRefused, EventReloaded, EventRefused, EventRefused, EventReloaded}
 	if got := events.kinds(); !slices.Equal(got, want) {
 		t.Errorf("events %v, want %v", got, want)
 	}

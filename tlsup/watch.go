@@ -9,7 +9,8 @@ import (
 )
 
 const (
-	// settle is how long a directory must be quiet before its files are read: programs write in several steps.
+	// settle is how long after a change in a directory its files are read: programs write in several steps. Further
+	// changes do not put that off, or a busy directory would do so for ever.
 	settle = 100 * time.Millisecond
 	// graceOfHalfAPair is how long a pair that does not fit may be one that is being replaced.
 	graceOfHalfAPair = 700 * time.Millisecond
@@ -36,16 +37,20 @@ func (s *Source) watch(ctx context.Context) {
 			}
 		})
 	}
-	next := time.NewTimer(pollEvery)
+	next, soon := time.NewTimer(settle), true // for what changed before the watch began
 	defer next.Stop()
 	for {
 		select {
 		case <-ctx.Done():
 			return
 		case <-changes:
-			next.Reset(settle)
+			if !soon {
+				next.Reset(settle)
+				soon = true
+			}
 		case <-next.C:
 			next.Reset(refreshAll(all))
+			soon = false
 		}
 	}
 }
