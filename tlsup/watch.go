@@ -16,6 +16,8 @@ const (
 	graceOfHalfAPair = 700 * time.Millisecond
 	// pollEvery is how often files are looked at without having been told to, as on network file systems.
 	pollEvery = 5 * time.Second
+	// pollUnwatched is how often when the system gives no watch: the number of its watches is small.
+	pollUnwatched = 500 * time.Millisecond
 )
 
 // watch reads files again when their directories tell of a change: the files themselves are replaced by others, and
@@ -26,8 +28,10 @@ func (s *Source) watch(ctx context.Context) {
 		return
 	}
 	var changes <-chan fsnotify.Event
+	poll := pollEvery
 	if w, err := watcherOf(all); err != nil {
-		s.log.Warn("files are not watched, but looked at from time to time", "every", pollEvery, "err", err)
+		poll = pollUnwatched
+		s.log.Debug("certificate files are looked at, for the system gives no watch", "every", poll, "err", err)
 	} else {
 		defer w.Close()
 		changes = w.Events
@@ -49,18 +53,18 @@ func (s *Source) watch(ctx context.Context) {
 				soon = true
 			}
 		case <-next.C:
-			next.Reset(refreshAll(all))
+			next.Reset(refreshAll(all, poll))
 			soon = false
 		}
 	}
 }
 
-// refreshAll returns when to look again.
-func refreshAll(all []watched) time.Duration {
-	again := pollEvery
+// refreshAll returns when to look again, after poll at the latest.
+func refreshAll(all []watched, poll time.Duration) time.Duration {
+	again := poll
 	for _, w := range all {
 		if !w.refresh() {
-			again = graceOfHalfAPair
+			again = min(poll, graceOfHalfAPair)
 		}
 	}
 	return again
