@@ -106,7 +106,9 @@ func (s *Source) Certificates() (all []Certificate) {
 	if s.acme != nil {
 		all = append(all, s.acme.certificates()...)
 	}
-	if a := s.local.Load(); a != nil {
+	// One that only stood in, and does not any more, is in nobody's service.
+	standsIn := slices.ContainsFunc(all, func(c Certificate) bool { return c.Awaited })
+	if a := s.local.Load(); a != nil && (s.config.Local || standsIn) {
 		all = append(all, a.describe())
 	}
 	return all
