@@ -34,7 +34,7 @@ type Pair struct {
 	Leaf      *x509.Certificate
 }
 
-// Leaf is what a certificate is to say. The zero Leaf is good for localhost and 127.0.0.1 for a day.
+// Leaf is what a certificate is to say. The zero Leaf is good for localhost and 127.0.0.1.
 type Leaf struct {
 	Name    string   // the host's, or a client's common name; "" is localhost
 	Emails  []string // of a client
@@ -42,12 +42,15 @@ type Leaf struct {
 	RSA     bool     // for what cannot do ECDSA
 }
 
+// lifetime is that of a good certificate: scanners hold one that ends within two months for a fault.
+const lifetime = 90 * 24 * time.Hour
+
 // NewAuthority makes an authority that nobody trusts yet.
 func NewAuthority(t testing.TB) *Authority {
 	t.Helper()
 	template := &x509.Certificate{
 		SerialNumber: serialNumber(), Subject: pkix.Name{CommonName: "peers test root"},
-		NotBefore: time.Now().Add(-48 * time.Hour), NotAfter: time.Now().Add(48 * time.Hour),
+		NotBefore: time.Now().Add(-2 * lifetime), NotAfter: time.Now().Add(2 * lifetime),
 		KeyUsage: x509.KeyUsageCertSign | x509.KeyUsageCRLSign, IsCA: true, BasicConstraintsValid: true,
 	}
 	a := &Authority{key: newKey(t)}
@@ -81,11 +84,12 @@ func writePair(t testing.TB, cert *x509.Certificate, key crypto.Signer) Pair {
 		t.Fatal(err)
 	}
 	dir := serverDir(t, "pair")
-	writeFiles(t, dir, map[string]string{
-		"cert.pem": certificatePEM(cert),
-		"key.pem":  string(pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der})),
-	})
-	return Pair{filepath.Join(dir, "cert.pem"), filepath.Join(dir, "key.pem"), cert}
+	p := Pair{filepath.Join(dir, "cert.pem"), filepath.Join(dir, "key.pem"), cert}
+	writeFiles(t, dir, map[string]string{"cert.pem": certificatePEM(cert)})
+	if err := os.WriteFile(p.Key, pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der}), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return p
 }
 
 // Replace puts other's certificate and key in the place of p's, as renewal programs do: whole files, by renaming, the
@@ -95,6 +99,15 @@ func (p Pair) Replace(t testing.TB, other Pair) {
 	if err := errors.Join(os.Rename(other.Key, p.Key), os.Rename(other.Cert, p.Cert)); err != nil {
 		t.Fatal(err)
 	}
+}
+
+// Before is p with other's certificate behind its own, as if that had signed it.
+func (p Pair) Before(t testing.TB, other Pair) Pair {
+	t.Helper()
+	dir := serverDir(t, "chain")
+	chain := certificatePEM(p.Leaf) + certificatePEM(other.Leaf)
+	writeFiles(t, dir, map[string]string{"cert.pem": chain})
+	return Pair{filepath.Join(dir, "cert.pem"), p.Key, p.Leaf}
 }
 
 // Pin is the certificate's public key as curl --pinnedpubkey names it.
@@ -109,7 +122,7 @@ func (p Pair) Serial() string { return p.Leaf.SerialNumber.Text(16) }
 func (l Leaf) template() *x509.Certificate {
 	template := &x509.Certificate{
 		SerialNumber: serialNumber(), Subject: pkix.Name{CommonName: l.Name}, DNSNames: []string{l.Name},
-		EmailAddresses: l.Emails, NotBefore: time.Now().Add(-24 * time.Hour), NotAfter: time.Now().Add(24 * time.Hour),
+		EmailAddresses: l.Emails, NotBefore: time.Now().Add(-24 * time.Hour), NotAfter: time.Now().Add(lifetime),
 		KeyUsage:    x509.KeyUsageDigitalSignature | x509.KeyUsageKeyEncipherment,
 		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth},
 		// Scanners ask for one. Nobody looks there.

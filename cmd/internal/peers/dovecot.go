@@ -37,7 +37,7 @@ ssl_min_protocol = TLSv1.2
 ssl_ca = <{{.Dir}}/clients.pem
 ssl_require_crl = no
 ssl_verify_client_cert = yes
-auth_ssl_require_client_cert = yes
+auth_ssl_require_client_cert = {{if .Asks}}no{{else}}yes{{end}}
 {{- end}}
 {{- if .External}}
 auth_ssl_username_from_cert = yes
@@ -99,6 +99,7 @@ type Security struct {
 	Pair     Pair
 	CAFile   string // what clients are to trust; "" is the certificate itself
 	ClientCA string // PEM file; only clients with a certificate of it may log in
+	Asks     bool   // or those without one, though they are asked
 	External bool   // and they do so by EXTERNAL alone, as whoever they like
 	Old      bool   // TLS 1.0 is all it has, with any cipher, none too
 	None     bool   // it has none
@@ -136,7 +137,7 @@ func SecureDovecot(t testing.TB, security Security, accounts ...Account) *Server
 	err := dovecotConf.Execute(&conf, map[string]any{
 		"Dir": dir, "User": u.Username, "Group": group, "UID": u.Uid, "GID": u.Gid, "Port": port, "PortTLS": portTLS,
 		"Old": security.Old, "None": security.None, "ClientCA": security.ClientCA,
-		"External": security.External,
+		"Asks": security.Asks, "External": security.External,
 	})
 	if err != nil {
 		t.Fatal(err)
