@@ -3,6 +3,7 @@ package main
 import (
 	"bufio"
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"io"
@@ -29,6 +30,7 @@ const patience = 15 * time.Second
 type gate struct {
 	pop3s, pop3, web string // bound addresses
 	dir              string // the data directory
+	ca               string // what clients are to trust; "" is the local authority
 	log              *logBuffer
 	secrets          *secrets
 }
@@ -153,7 +155,7 @@ func (g *gate) target(mode peers.Mode, a peers.Account) peers.Target {
 		addr = g.pop3s
 	}
 	return peers.Target{Addr: addr, Mode: mode, User: a.User, Password: a.Password,
-		CAFile: filepath.Join(g.dir, "postern-local-ca.pem")}
+		CAFile: cmp.Or(g.ca, filepath.Join(g.dir, "postern-local-ca.pem"))}
 }
 
 func (g *gate) database() string { return filepath.Join(g.dir, "audit.db") }
