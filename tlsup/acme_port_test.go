@@ -24,6 +24,13 @@ func TestChallengePorts(t *testing.T) {
 	t.Cleanup(a.close)
 	k := a.orders["ports.example.test"].keepers[0]
 	eventually(t, "the first attempt to end", func() bool { return k.describe().Err != "" })
+	eventually(t, "its ports to close", func() bool {
+		conn, err := net.Dial("tcp", a.ports.tls)
+		if err == nil {
+			conn.Close()
+		}
+		return err != nil
+	})
 	a.ports.hold(k)
 	answer, err := http.Get(fmt.Sprintf("http://%s/.well-known/acme-challenge/guess", a.ports.http))
 	if err != nil || answer.StatusCode != http.StatusNotFound {

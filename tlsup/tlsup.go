@@ -18,6 +18,7 @@ import (
 	"log/slog"
 	"sync"
 	"sync/atomic"
+	"time"
 )
 
 // ErrConfig is wrapped by the errors of New that a change of the configuration mends.
@@ -86,6 +87,7 @@ func New(ctx context.Context, c Config) (*Source, error) {
 	if err := s.open(ctx); err != nil {
 		return nil, errors.Join(err, s.Close())
 	}
+	s.look(time.Now())
 	s.running.Go(func() { s.watch(ctx) })
 	s.running.Go(func() { s.keep(ctx) })
 	return s, nil

@@ -19,7 +19,8 @@ const (
 	alarmExpired
 )
 
-// warden tells when certificates come near their end, whoever should have renewed them. It belongs to one goroutine.
+// warden tells when certificates come near their end, whoever should have renewed them. It belongs to New, and then to
+// the goroutine of keep.
 type warden struct {
 	told map[string]alarm // by serial number
 }
@@ -29,11 +30,11 @@ func (s *Source) keep(ctx context.Context) {
 	tick := time.NewTicker(wardenPace)
 	defer tick.Stop()
 	for {
-		s.look(time.Now())
 		select {
 		case <-ctx.Done():
 			return
-		case <-tick.C:
+		case now := <-tick.C:
+			s.look(now)
 		}
 	}
 }
