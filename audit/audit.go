@@ -7,7 +7,8 @@
 //
 // Invariants:
 //   - Records are numbered from 1 without holes; a record is never changed once it is committed.
-//   - A batch of events and what it changes in the sessions table are one transaction.
+//   - A batch of events, its leaves of the tree and what it changes in the sessions table are one transaction.
+//   - A checkpoint is signed in the transaction of the records it vouches for, or a later one.
 //   - In Strict durability Receipt.Wait returns only after the fsync of the commit that holds the event.
 //   - A handle on which a commit failed is never used again: it is closed and the database reopened.
 //   - Nothing a session waits for runs SQL under a lock: one goroutine owns the writing connection.
@@ -34,6 +35,10 @@ var (
 	ErrNotALog = errors.New("not an audit log of postern")
 	// ErrNewer tells that the database was made by a later version, whose schema is unknown here.
 	ErrNewer = errors.New("made by a newer postern")
+	// ErrAltered tells that the database is not what this log wrote.
+	ErrAltered = errors.New("the audit log was altered")
+	// ErrNoHash tells that a proof needs a hash that retention did not keep.
+	ErrNoHash = errors.New("hash is not there")
 	// ErrClosed tells that the Log, or the Reader, was closed.
 	ErrClosed = errors.New("audit log closed")
 )
@@ -41,6 +46,7 @@ var (
 // Options say where the log is and how it behaves.
 type Options struct {
 	Path       string       // the database file, made with mode 0600; its directory must exist
+	Key        string       // the file with the key that signs it, made likewise; default KeyPath(Path)
 	Durability Durability   // default Strict
 	OnFailure  OnFailure    // default Refuse
 	Version    string       // of the program, written in the start record
@@ -122,6 +128,7 @@ type Health struct {
 	LastSeq    int64     `json:"last_seq"`     // the newest record
 	Commits    int64     `json:"commits"`      // since Open
 	Records    int64     `json:"records"`      // written since Open
+	Signed     int64     `json:"signed"`       // the newest record that a checkpoint vouches for
 	Durability string    `json:"durability"`
 	OnFailure  string    `json:"on_failure"`
 }

@@ -36,6 +36,7 @@ type Log struct {
 	lastSeq   int64
 	commits   int64
 	records   int64
+	signed    int64
 }
 
 var _ proxy.Recorder = (*Log)(nil)
@@ -97,21 +98,27 @@ func newLog(o Options, reader *Reader) *Log {
 
 // begin makes the first commit: what a crash left open is closed, and the start is on record.
 func (l *Log) begin(ctx context.Context, w *writer) error {
+	if l.opts.Key == "" {
+		l.opts.Key = KeyPath(l.opts.Path)
+	}
 	seq, err := w.store.lastSeq()
 	if err != nil {
 		return fmt.Errorf("audit log: %w", err)
 	}
 	w.seq = seq
+	if err := l.openSealer(ctx, w); err != nil {
+		return fmt.Errorf("audit log: %w", err)
+	}
 	orphans, err := orphans(ctx, l.reader)
 	if err != nil {
 		return fmt.Errorf("audit log: close what a crash left open: %w", err)
 	}
-	start := proxy.Event{Time: time.Now(), Kind: proxy.KindStart, Detail: l.opts.detail()}
+	start := proxy.Event{Time: time.Now(), Kind: proxy.KindStart, Detail: l.opts.detail(), Arg: w.sealer.key.verifier}
 	b := newBatch(append(orphans, start))
 	if err := w.commit(b.events, nil); err != nil {
 		return fmt.Errorf("audit log: write the start record: %w: %s", err, remedy(err, l.opts.Path))
 	}
-	l.committed(b, w.seq, w.seq-seq)
+	l.committed(b, w.seq, w.seq-seq, w.sealer.signed)
 	if len(orphans) > 0 {
 		l.log.Warn("closed sessions that the last run left open", "records", len(orphans))
 	}
@@ -188,10 +195,10 @@ func (l *Log) take(spare []proxy.Event) (*batch, *losses) {
 }
 
 // committed tells everyone that waits: first the sessions, then the readers.
-func (l *Log) committed(b *batch, seq, records int64) {
+func (l *Log) committed(b *batch, seq, records, signed int64) {
 	l.mu.Lock()
 	b.settleLocked(nil)
-	l.lastSeq, l.commits, l.records = seq, l.commits+1, l.records+records
+	l.lastSeq, l.commits, l.records, l.signed = seq, l.commits+1, l.records+records, signed
 	close(l.grown)
 	l.grown = make(chan struct{})
 	healed, broke := l.healLocked()
@@ -221,7 +228,7 @@ func (l *Log) Health() Health {
 	}
 	return Health{
 		OK: l.verdict == nil, Err: reason, Since: l.since.UTC(), Lost: l.lost,
-		Queue: len(l.gathering.events), LastSeq: l.lastSeq, Commits: l.commits, Records: l.records,
+		Queue: len(l.gathering.events), LastSeq: l.lastSeq, Commits: l.commits, Records: l.records, Signed: l.signed,
 		Durability: l.opts.Durability.String(), OnFailure: l.opts.OnFailure.String(),
 	}
 }

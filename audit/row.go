@@ -8,14 +8,15 @@ import (
 	"time"
 )
 
-// The columns in the order in which appendValues writes them and scan reads them.
+// The columns in the order in which appendValues writes them and scan reads them. The place of a column of
+// records is the number of its field in the leaf (see leaf.go): new ones stand at the end, for ever.
 const (
 	recordColumns = "seq, session, time, kind, verb, arg, status, code, text, local, partial, " +
 		"message, uid, octets, lines, duration, user, mechanism, login, side, detail, count, " +
-		"ip, port, listener, backend, tls, received, sent, backend_tls, announced, mail"
+		"ip, port, listener, backend, tls, received, sent, backend_tls, announced, mail, subject, fingerprint"
 	sessionColumns = "id, started, ended, state, ip, port, listener, backend, greeting, tls, " +
 		"user, mechanism, login, logins_failed, commands, opened, retrieved, deleted, rolled_back, " +
-		"unknown, anomalies, octets, received, sent, end_side, end_reason, partial, backend_tls"
+		"unknown, anomalies, octets, received, sent, end_side, end_reason, partial, backend_tls, subject, fingerprint"
 )
 
 // scanner is a *sql.Row or *sql.Rows.
@@ -26,8 +27,9 @@ func (r *Record) appendValues(v []driver.Value) []driver.Value {
 		r.Seq, int64(r.Session), nanos(r.Time), string(r.Kind), r.Verb, r.Arg, r.Status, r.Code,
 		r.Text, flag(r.Local), flag(r.Partial), r.Message, r.UID, r.Octets, r.Lines, int64(r.Duration),
 		r.User, r.Mechanism, r.Login, r.Side, r.Detail, r.Count,
-		ipValue(r.Peer), int64(r.Peer.Port()), r.Listener, r.Backend, jsonValue(r.TLS),
-		r.Received, r.Sent, jsonValue(r.BackendTLS), r.Announced, jsonValue(r.Mail))
+		ipValue(r.Peer), int64(r.Peer.Port()), r.Listener, r.Backend, r.TLS.value(),
+		r.Received, r.Sent, r.BackendTLS.value(), r.Announced, jsonValue(r.Mail),
+		r.TLS.subject(), r.TLS.fingerprint())
 }
 
 func (r *Record) scan(row scanner) error {
@@ -38,18 +40,19 @@ func (r *Record) scan(row scanner) error {
 		&r.Text, &r.Local, &r.Partial, &r.Message, &r.UID, &r.Octets, &r.Lines, &r.Duration,
 		&r.User, &r.Mechanism, &r.Login, &r.Side, &r.Detail, &r.Count,
 		&c.ip, &c.port, &r.Listener, &r.Backend, column[TLS]{&r.TLS}, &r.Received, &r.Sent,
-		column[TLS]{&r.BackendTLS}, &r.Announced, column[Mail]{&r.Mail})
+		column[TLS]{&r.BackendTLS}, &r.Announced, column[Mail]{&r.Mail}, &c.subject, &c.fingerprint)
 	r.Time, r.Peer = moment(at), c.addrPort()
+	c.complete(&r.TLS)
 	return err
 }
 
 func (s *Session) appendValues(v []driver.Value) []driver.Value {
 	return append(v,
 		int64(s.ID), nanos(s.Start), nanos(s.End), string(s.State),
-		ipValue(s.Peer), int64(s.Peer.Port()), s.Listener, s.Backend, s.Greeting, jsonValue(s.TLS),
+		ipValue(s.Peer), int64(s.Peer.Port()), s.Listener, s.Backend, s.Greeting, s.TLS.value(),
 		s.User, s.Mechanism, s.Login, s.LoginsFailed, s.Commands, s.Opened, s.Retrieved,
 		s.Deleted, s.RolledBack, s.Unknown, s.Anomalies, s.Octets, s.Received, s.Sent,
-		s.EndSide, s.EndReason, flag(s.Partial), jsonValue(s.BackendTLS))
+		s.EndSide, s.EndReason, flag(s.Partial), s.BackendTLS.value(), s.TLS.subject(), s.TLS.fingerprint())
 }
 
 func (s *Session) scan(row scanner) error {
@@ -60,15 +63,53 @@ func (s *Session) scan(row scanner) error {
 		&c.ip, &c.port, &s.Listener, &s.Backend, &s.Greeting, column[TLS]{&s.TLS},
 		&s.User, &s.Mechanism, &s.Login, &s.LoginsFailed, &s.Commands, &s.Opened, &s.Retrieved,
 		&s.Deleted, &s.RolledBack, &s.Unknown, &s.Anomalies, &s.Octets, &s.Received, &s.Sent,
-		&s.EndSide, &s.EndReason, &s.Partial, column[TLS]{&s.BackendTLS})
+		&s.EndSide, &s.EndReason, &s.Partial, column[TLS]{&s.BackendTLS}, &c.subject, &c.fingerprint)
 	s.Start, s.End, s.Peer = moment(start), moment(end), c.addrPort()
+	c.complete(&s.TLS)
 	return err
 }
 
-// client is how the client's address lies in a row.
+// client is how a client's address and certificate lie in a row: apart from the rest, so that retention can
+// take them.
 type client struct {
-	ip   []byte
-	port uint16
+	ip                   []byte
+	port                 uint16
+	subject, fingerprint string
+}
+
+// complete puts what the client's certificate tells back into t.
+func (c *client) complete(t **TLS) {
+	if c.subject == "" && c.fingerprint == "" {
+		return
+	}
+	if *t == nil {
+		*t = new(TLS)
+	}
+	(*t).Subject, (*t).SHA256 = c.subject, c.fingerprint
+}
+
+// value returns t as JSON, without what names the client.
+func (t *TLS) value() driver.Value {
+	if t == nil {
+		return nil
+	}
+	facts := *t
+	facts.Subject, facts.SHA256 = "", ""
+	return jsonValue(&facts)
+}
+
+func (t *TLS) subject() string {
+	if t == nil {
+		return ""
+	}
+	return t.Subject
+}
+
+func (t *TLS) fingerprint() string {
+	if t == nil {
+		return ""
+	}
+	return t.SHA256
 }
 
 func (c *client) addrPort() netip.AddrPort {

@@ -1,10 +1,13 @@
 package audit
 
 import (
+	"database/sql/driver"
 	"embed"
 	"errors"
 	"fmt"
 	"io/fs"
+	"os"
+	"time"
 
 	"github.com/mattn/go-sqlite3"
 )
@@ -19,8 +22,8 @@ const schemaVersion = 2
 //go:embed schema/*.sql
 var schemaFiles embed.FS
 
-// migrate brings the database to schemaVersion, one transaction a step.
-func (s *store) migrate() error {
+// migrate brings the database to schemaVersion, one transaction a step. What was there before is copied first.
+func (s *store) migrate(path string) error {
 	version, fresh, err := s.version()
 	if err != nil {
 		return err
@@ -28,11 +31,34 @@ func (s *store) migrate() error {
 	if err := checkVersion(version, fresh); err != nil {
 		return err
 	}
+	if version > 0 && version < schemaVersion {
+		if err := s.keepCopy(path, version); err != nil {
+			return fmt.Errorf("copy the database before it is migrated: %w", err)
+		}
+	}
 	for n := version + 1; n <= schemaVersion; n++ {
 		if err := s.step(n); err != nil {
 			return fmt.Errorf("migrate to schema %d: %w", n, err)
 		}
 	}
+	return nil
+}
+
+// keepCopy copies the database, on disk when it returns, to a file beside it that is never written again.
+func (s *store) keepCopy(path string, version int64) error {
+	name := fmt.Sprintf("%s.v%d-backup-%s", path, version, time.Now().UTC().Format("20060102T150405Z"))
+	f, err := os.OpenFile(name, os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o600) // SQLite fills an empty file, and keeps its mode
+	if err != nil {
+		return err
+	}
+	_, err = s.conn.Exec("VACUUM INTO ?", []driver.Value{name})
+	if err = errors.Join(err, f.Sync(), f.Close()); err == nil {
+		err = syncDir(name)
+	}
+	if err != nil {
+		return errors.Join(err, os.Remove(name))
+	}
+	s.backup = name
 	return nil
 }
 

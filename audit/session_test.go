@@ -179,6 +179,7 @@ func crash(t *testing.T, l *Log) (path string) {
 	for _, suffix := range []string{"", "-wal"} {
 		copyFile(t, l.opts.Path+suffix, path+suffix)
 	}
+	copyFile(t, l.opts.Key, KeyPath(path))
 	return path
 }
 

@@ -1,9 +1,11 @@
 package audit
 
 import (
+	"context"
 	"database/sql/driver"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"net/url"
 	"os"
@@ -22,7 +24,12 @@ type store struct {
 	commit  *sqlite3.SQLiteStmt
 	record  *sqlite3.SQLiteStmt
 	session *sqlite3.SQLiteStmt
+	block   *sqlite3.SQLiteStmt
+	signed  *sqlite3.SQLiteStmt
+	fact    *sqlite3.SQLiteStmt
 	args    []driver.Value // of the statement being run
+	named   []driver.NamedValue
+	backup  string // what was copied before a migration, "" if nothing was
 }
 
 // The settings the promise rests on. A power cut takes nothing that was committed: the WAL is synced by
@@ -44,8 +51,8 @@ func openStore(path string, maxPages *atomic.Int64) (*store, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open %s: %w", path, foreign(err))
 	}
-	s := &store{conn: conn.(*sqlite3.SQLiteConn), args: make([]driver.Value, 0, 32)}
-	if err := s.prepare(maxPages); err != nil {
+	s := &store{conn: conn.(*sqlite3.SQLiteConn), args: make([]driver.Value, 0, recordFields+2)}
+	if err := s.prepare(path, maxPages); err != nil {
 		s.conn.Close() // the first error is the one that tells
 		return nil, fmt.Errorf("open %s: %w", path, err)
 	}
@@ -83,7 +90,7 @@ func dsn(path, query string) string {
 	return u.String()
 }
 
-func (s *store) prepare(maxPages *atomic.Int64) error {
+func (s *store) prepare(path string, maxPages *atomic.Int64) error {
 	// Whose database it is comes first: another program's must not even change its journal mode.
 	version, fresh, err := s.version()
 	if err != nil {
@@ -103,7 +110,7 @@ func (s *store) prepare(maxPages *atomic.Int64) error {
 			return err
 		}
 	}
-	if err := s.migrate(); err != nil {
+	if err := s.migrate(path); err != nil {
 		return err
 	}
 	return s.prepareStatements()
@@ -135,6 +142,9 @@ func (s *store) prepareStatements() error {
 		{&s.commit, "COMMIT"},
 		{&s.record, insertRecord},
 		{&s.session, upsertSession()},
+		{&s.block, "INSERT INTO blocks(level, n, hash) VALUES(?, ?, ?)"},
+		{&s.signed, "INSERT INTO checkpoints(size, note) VALUES(?, ?)"},
+		{&s.fact, "INSERT INTO meta(name, value) VALUES(?, ?) ON CONFLICT(name) DO UPDATE SET value = excluded.value"},
 	} {
 		stmt, err := s.conn.Prepare(p.text)
 		if err != nil {
@@ -145,7 +155,7 @@ func (s *store) prepareStatements() error {
 	return nil
 }
 
-var insertRecord = "INSERT INTO records(" + recordColumns + ") VALUES(" + marks(recordColumns) + ")"
+var insertRecord = "INSERT INTO records(" + recordColumns + ", seed, hash) VALUES(" + marks(recordColumns) + ", ?, ?)"
 
 // upsertSession writes a session's row whole, whether it is there or not.
 func upsertSession() string {
@@ -164,9 +174,14 @@ func marks(columns string) string {
 	return strings.Repeat("?,", strings.Count(columns, ",")) + "?"
 }
 
-// run executes a prepared statement. Query binds all arguments in one call into C, Exec one by one.
+// run executes a prepared statement with s.args. QueryContext binds all arguments in one call into C, Exec one by
+// one; Query would make a list of them anew each time.
 func (s *store) run(stmt *sqlite3.SQLiteStmt) error {
-	rows, err := stmt.Query(s.args)
+	s.named = s.named[:0]
+	for i, v := range s.args {
+		s.named = append(s.named, driver.NamedValue{Ordinal: i + 1, Value: v})
+	}
+	rows, err := stmt.QueryContext(context.Background(), s.named)
 	if err != nil {
 		return err
 	}
@@ -178,14 +193,58 @@ func (s *store) exec(stmt *sqlite3.SQLiteStmt) error {
 	return s.run(stmt)
 }
 
-func (s *store) insert(r *Record) error {
+// insert adds a record, sealed with the seed, and returns the hash of its leaf.
+func (s *store) insert(r *Record, e *encoder, seed *seed) (hash, error) {
 	s.args = r.appendValues(s.args[:0])
-	return s.run(s.record)
+	e.seal(s.args, seed)
+	s.args = e.appendSeal(s.args)
+	return e.sum, s.run(s.record)
+}
+
+func (s *store) insertBlock(level int, n int64, root hash) error {
+	s.args = append(s.args[:0], int64(level), n, root[:])
+	return s.run(s.block)
+}
+
+func (s *store) insertCheckpoint(c *Checkpoint) error {
+	s.args = append(s.args[:0], c.Size, c.Note)
+	return s.run(s.signed)
+}
+
+// note keeps what is true of the whole log.
+func (s *store) note(name, value string) error {
+	s.args = append(s.args[:0], name, value)
+	return s.run(s.fact)
 }
 
 func (s *store) upsert(v *Session) error {
 	s.args = v.appendValues(s.args[:0])
 	return s.run(s.session)
+}
+
+// rollback gives up the transaction.
+func (s *store) rollback() error {
+	_, err := s.conn.Exec("ROLLBACK", nil)
+	return err
+}
+
+// rows asks for rows of as many columns.
+func (s *store) rows(query string, columns int, args ...driver.Value) (all [][]driver.Value, err error) {
+	rows, err := s.conn.Query(query, args)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	for {
+		row := make([]driver.Value, columns)
+		switch err := rows.Next(row); {
+		case errors.Is(err, io.EOF):
+			return all, nil
+		case err != nil:
+			return nil, err
+		}
+		all = append(all, row)
+	}
 }
 
 // number asks for one integer.
@@ -226,7 +285,7 @@ func (s *store) lastSeq() (int64, error) {
 // close frees the connection. The last connection to close empties the WAL into the database.
 func (s *store) close() error {
 	var errs []error
-	for _, stmt := range []*sqlite3.SQLiteStmt{s.begin, s.commit, s.record, s.session} {
+	for _, stmt := range []*sqlite3.SQLiteStmt{s.begin, s.commit, s.record, s.session, s.block, s.signed, s.fact} {
 		if stmt != nil {
 			errs = append(errs, stmt.Close())
 		}

@@ -1,6 +1,7 @@
 package audit
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"time"
@@ -24,7 +25,8 @@ type writer struct {
 	log     *Log
 	store   *store // nil while the database is failing
 	live    *live
-	seq     int64         // of the newest record
+	seq     int64 // of the newest record
+	sealer  sealer
 	began   time.Time     // the last commit
 	pace    time.Duration // between two commits
 	backoff time.Duration // before the next attempt to reopen
@@ -72,7 +74,7 @@ func (w *writer) isClosing() bool {
 // wait returns when there is something to commit and it is time to.
 func (w *writer) wait() {
 	var due <-chan time.Time
-	if at, ok := w.live.nextDue(); ok {
+	if at, ok := w.nextDue(); ok {
 		w.timer.Reset(time.Until(at))
 		due = w.timer.C
 	}
@@ -82,6 +84,20 @@ func (w *writer) wait() {
 	case <-w.log.closing:
 	}
 	w.pause(w.pace - time.Since(w.began))
+}
+
+// nextDue returns when there is something to write next even if nothing is recorded.
+func (w *writer) nextDue() (at time.Time, ok bool) {
+	at, ok = w.live.nextDue()
+	if sign, is := w.sealer.nextDue(); is && (!ok || sign.Before(at)) {
+		return sign, true
+	}
+	return at, ok
+}
+
+func (w *writer) isDue(now time.Time) bool {
+	at, ok := w.nextDue()
+	return ok && !now.Before(at)
 }
 
 // pause returns after d, or earlier when the queue is half full or the log closes.
@@ -103,7 +119,7 @@ func (w *writer) turn(more ...proxy.Event) {
 	b, lost := w.log.take(w.spare)
 	w.spare = nil
 	events := append(b.events, more...)
-	if len(events) == 0 && lost == nil && !w.live.isDue(time.Now()) {
+	if len(events) == 0 && lost == nil && !w.isDue(time.Now()) {
 		return
 	}
 	stall := time.AfterFunc(w.log.opts.stall, func() { w.log.stalled(b) })
@@ -117,7 +133,7 @@ func (w *writer) turn(more ...proxy.Event) {
 	if time.Since(w.healed) > lastBackoff { // a disk that is all but full heals for moments only
 		w.backoff = firstBackoff
 	}
-	w.log.committed(b, w.seq, w.seq-seq)
+	w.log.committed(b, w.seq, w.seq-seq, w.sealer.signed)
 	clear(events)
 	if cap(events) <= spareSize {
 		w.spare = events[:0]
@@ -155,6 +171,9 @@ func (w *writer) write(events []proxy.Event, lost *losses) error {
 	if err := w.live.save(w.store, w.began); err != nil {
 		return err
 	}
+	if err := w.sealer.sign(w.store, w.began, w.isClosing()); err != nil {
+		return err
+	}
 	return w.store.exec(w.store.commit)
 }
 
@@ -167,7 +186,7 @@ func (w *writer) append(ev *proxy.Event) error {
 			return err
 		}
 	}
-	if err := w.store.insert(&r); err != nil {
+	if err := w.sealer.insert(w.store, &r); err != nil {
 		return err
 	}
 	w.seq++
@@ -222,6 +241,9 @@ func (w *writer) reopen() error {
 		return err
 	}
 	seq, err := s.lastSeq()
+	if err == nil {
+		err = w.sealer.load(context.Background(), w.log.reader, seq)
+	}
 	if err != nil {
 		return errors.Join(err, s.close())
 	}

@@ -16,8 +16,8 @@ import (
 type Kind string
 
 const (
-	// KindStart and KindStop frame one run of the log. They belong to no session; Detail tells the
-	// version and the durability in force. Written by the log itself.
+	// KindStart and KindStop frame one run of the log. They belong to no session; Detail tells the version and the
+	// durability in force, Arg of a start the verifier key of its checkpoints. Written by the log itself.
 	KindStart Kind = "start"
 	KindStop  Kind = "stop"
 	// KindConnect is a session's first event: Peer, Listener, Backend, Text (the backend's greeting)

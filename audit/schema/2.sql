@@ -2,4 +2,39 @@
 ALTER TABLE records ADD COLUMN backend_tls TEXT;                      -- JSON
 ALTER TABLE records ADD COLUMN announced INTEGER NOT NULL DEFAULT 0;  -- octets
 ALTER TABLE records ADD COLUMN mail TEXT;                             -- JSON
+ALTER TABLE records ADD COLUMN subject TEXT NOT NULL DEFAULT '';      -- of the client's certificate
+ALTER TABLE records ADD COLUMN fingerprint TEXT NOT NULL DEFAULT '';  -- of the client's certificate, SHA-256 in hex
 ALTER TABLE sessions ADD COLUMN backend_tls TEXT;
+ALTER TABLE sessions ADD COLUMN subject TEXT NOT NULL DEFAULT '';
+ALTER TABLE sessions ADD COLUMN fingerprint TEXT NOT NULL DEFAULT '';
+
+-- What makes tampering evident (docs/audit.md): each record is a leaf of an RFC 6962 tree.
+ALTER TABLE records ADD COLUMN seed BLOB;                             -- the salts of the leaf, or what is left of them
+ALTER TABLE records ADD COLUMN hash BLOB;                             -- the leaf's hash
+
+-- Roots of complete subtrees: level 1 over 256 records, level 2 over 65,536, and so on.
+CREATE TABLE blocks (
+  level INTEGER NOT NULL,
+  n     INTEGER NOT NULL, -- from 0
+  hash  BLOB    NOT NULL,
+  PRIMARY KEY (level, n)
+) STRICT, WITHOUT ROWID;
+
+-- Leaf hashes of records that retention deleted. Where a whole block is gone its root is enough.
+CREATE TABLE pruned (
+  seq  INTEGER PRIMARY KEY,
+  hash BLOB NOT NULL
+) STRICT;
+
+-- Signed tree heads (C2SP tlog-checkpoint), with the cosignatures of witnesses.
+CREATE TABLE checkpoints (
+  size INTEGER PRIMARY KEY, -- the records it covers, 1 to size
+  note TEXT NOT NULL
+) STRICT;
+
+-- What is true of the whole log: origin, the log's own name; key, the verifier key of the signing key in force.
+CREATE TABLE meta (
+  name  TEXT PRIMARY KEY,
+  value TEXT NOT NULL
+) STRICT, WITHOUT ROWID;
+INSERT INTO meta VALUES ('origin', 'postern/' || lower(hex(randomblob(16))));

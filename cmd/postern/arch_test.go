@@ -49,6 +49,7 @@ var doors = map[string]string{
 	"github.com/miekg/dns":                "tlsup",
 	"go.uber.org/zap":                     "tlsup",
 	"github.com/mattn/go-sqlite3":         "audit",
+	"golang.org/x/mod":                    "audit",
 	"github.com/gorilla/websocket":        "web",
 	"github.com/prometheus/client_golang": "web",
 }
