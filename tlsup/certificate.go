@@ -121,16 +121,17 @@ func (s *Source) Renew(ctx context.Context, name string) error {
 	var errs []error
 	found := false
 	for _, p := range s.files {
-		if slices.Contains(p.describe().Names, name) {
+		if names(p.leaf(), name) {
 			found = true
 			errs = append(errs, p.reload())
 		}
 	}
 	if s.acme != nil && s.acme.orders[name] != nil {
-		return s.acme.renew(ctx, name)
+		found = true
+		errs = append(errs, s.acme.renew(ctx, name))
 	}
-	if a := s.local.Load(); !found && a != nil && slices.Contains(a.describe().Names, name) {
-		return s.reissue(a)
+	if a := s.local.Load(); !found && a != nil && names(a.leaf.Load().Leaf, name) {
+		return s.reissue(a, time.Now())
 	}
 	if !found {
 		return fmt.Errorf("%w: %.253q", ErrUnknownName, name)

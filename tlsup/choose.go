@@ -1,12 +1,16 @@
 package tlsup
 
 import (
+	"crypto/rsa"
 	"crypto/tls"
+	"crypto/x509"
 	"errors"
+	"fmt"
 	"net"
 	"net/netip"
 	"slices"
 	"strings"
+	"time"
 )
 
 // certificate answers a handshake: by the name that the client asks for, else by the address it came to, else with
@@ -23,8 +27,10 @@ func (s *Source) certificate(hello *tls.ClientHelloInfo) (*tls.Certificate, erro
 	if cert := s.lookup(hello, name); cert != nil {
 		return cert, nil
 	}
-	if s.awaits(name) {
-		return s.standIn()
+	if s.acme != nil {
+		if o := s.acme.order(name); o != nil {
+			return s.standInFor(o.name)
+		}
 	}
 	return s.byDefault(hello)
 }
@@ -54,95 +60,158 @@ func (s *Source) lookup(hello *tls.ClientHelloInfo, name string) *tls.Certificat
 			return cert
 		}
 	}
-	_, parent, deeper := strings.Cut(name, ".")
-	if deeper && hello.ServerName != "" {
-		if cert := s.fromFiles(hello, "*."+parent); cert != nil {
-			return cert
-		}
-		if s.acme != nil {
-			if cert := s.acme.certificate(hello, name); cert != nil {
-				return cert
-			}
-		}
+	if hello.ServerName == "" { // name is an address that nobody asked for
+		return nil
 	}
-	if a := s.local.Load(); a != nil && hello.ServerName != "" && a.covers(name) {
+	if cert := s.byWildcard(hello, name); cert != nil {
+		return cert
+	}
+	if a := s.local.Load(); a != nil && a.covers(name) {
 		return a.leaf.Load()
 	}
 	return nil
 }
 
-// fromFiles finds a pair of files for name that the client can use, else one that it says it cannot.
+func (s *Source) byWildcard(hello *tls.ClientHelloInfo, name string) *tls.Certificate {
+	_, parent, deeper := strings.Cut(name, ".")
+	if !deeper {
+		return nil
+	}
+	if cert := s.fromFiles(hello, "*."+parent); cert != nil {
+		return cert
+	}
+	if s.acme != nil {
+		return s.acme.certificate(hello, name)
+	}
+	return nil
+}
+
+// fromFiles finds the pair of files of that very name that suits the client best, the first of several; nil if there is
+// none.
 func (s *Source) fromFiles(hello *tls.ClientHelloInfo, name string) (found *tls.Certificate) {
+	best := -1
 	for _, p := range s.files {
 		cert := p.current.Load()
-		if !slices.Contains(p.names(), name) {
+		if !names(cert.Leaf, name) {
 			continue
 		}
-		if hello.SupportsCertificate(cert) == nil {
-			return cert
-		}
-		if found == nil {
-			found = cert
+		if fit := fitness(hello, cert, time.Now()); fit > best {
+			found, best = cert, fit
 		}
 	}
 	return found
 }
 
-// awaits reports whether name is ordered and not there yet.
-func (s *Source) awaits(name string) bool { return s.acme != nil && s.acme.order(name) != nil }
+// names reports whether that very name, which may be a wildcard or an address, is among those of leaf.
+func names(leaf *x509.Certificate, name string) bool {
+	if ip := net.ParseIP(name); ip != nil {
+		return slices.ContainsFunc(leaf.IPAddresses, ip.Equal)
+	}
+	return slices.ContainsFunc(leaf.DNSNames, func(s string) bool { return strings.EqualFold(s, name) })
+}
+
+// fitness grades a certificate: the client has to know its kind of key, then it should be in its time, then ECDSA
+// spares both sides work.
+func fitness(hello *tls.ClientHelloInfo, cert *tls.Certificate, now time.Time) (grade int) {
+	if hello.SupportsCertificate(cert) == nil {
+		grade += 4
+	}
+	if !now.Before(cert.Leaf.NotBefore) && !now.After(cert.Leaf.NotAfter) {
+		grade += 2
+	}
+	if _, slow := cert.Leaf.PublicKey.(*rsa.PublicKey); !slow {
+		grade++
+	}
+	return grade
+}
 
 // byDefault is for those who ask for nothing that is there.
 func (s *Source) byDefault(hello *tls.ClientHelloInfo) (*tls.Certificate, error) {
-	name := canonical(s.config.DefaultName)
-	if name == "" && len(s.files) > 0 {
-		return s.firstOfFiles(hello), nil
-	}
-	if name == "" && s.acme != nil {
-		name = s.acme.names[0]
-	}
 	named := *hello
-	named.ServerName = name
-	if cert := s.lookup(&named, name); cert != nil {
+	named.ServerName = s.defaultName()
+	if cert := s.lookup(&named, named.ServerName); cert != nil {
 		return cert, nil
 	}
-	if s.acme == nil && !s.config.Local {
-		return s.firstOfFiles(hello), nil
+	if len(s.files) > 0 {
+		return s.files[0].current.Load(), nil
 	}
 	return s.standIn()
 }
 
-// firstOfFiles is the first pair, or another one of its name that suits the client better.
-func (s *Source) firstOfFiles(hello *tls.ClientHelloInfo) *tls.Certificate {
-	if names := s.files[0].names(); len(names) > 0 {
-		return s.fromFiles(hello, names[0])
+// defaultName is the name to choose by when a client's own leads nowhere, "" if that is nobody's.
+func (s *Source) defaultName() string {
+	switch {
+	case s.config.DefaultName != "":
+		return canonical(s.config.DefaultName)
+	case len(s.files) > 0:
+		if all := leafNames(s.files[0].leaf()); len(all) > 0 {
+			return canonical(all[0])
+		}
+	case s.acme != nil:
+		// One that is ordered on demand only if that has been: who asks for nothing is not to start it.
+		for _, name := range s.acme.names {
+			if s.acme.orders[name].started.Load() {
+				return name
+			}
+		}
 	}
-	return s.files[0].current.Load()
+	return ""
+}
+
+// checkDefault refuses a default that no certificate has.
+func (s *Source) checkDefault() error {
+	name := canonical(s.config.DefaultName)
+	named := &tls.ClientHelloInfo{ServerName: name}
+	if name == "" || s.config.Local || s.acme != nil && s.acme.order(name) != nil || s.lookup(named, name) != nil {
+		return nil
+	}
+	var all []string
+	for _, c := range s.Certificates() {
+		all = append(all, c.Names...)
+	}
+	return fmt.Errorf("%w: no certificate has the default name %.253q; choose one of %s", ErrConfig, name,
+		strings.Join(all[:min(len(all), maxNamesTold)], ", "))
 }
 
 // standIn is the local authority's, better than no handshake: a client that checks nothing is served, and one that
 // does tells its user.
 func (s *Source) standIn() (*tls.Certificate, error) {
-	a, err := s.authority()
-	if err != nil {
-		s.log.Error("nothing can stand in for a certificate that is awaited", "err", err)
-		return nil, errors.New("no certificate yet")
+	if a := s.local.Load(); a != nil {
+		return a.leaf.Load(), nil
 	}
-	return a.leaf.Load(), nil
+	return nil, errors.New("no certificate yet")
 }
 
-// announceStandIn tells loudly for which names the local authority stands in.
-func (s *Source) announceStandIn() error {
-	for _, c := range s.acme.certificates() {
-		if !c.Awaited {
+// standInFor is standIn for a name that is ordered and not there yet.
+func (s *Source) standInFor(name string) (*tls.Certificate, error) {
+	s.announce(name)
+	return s.standIn()
+}
+
+// announce tells loudly, once, that the local authority stands in for a name.
+func (s *Source) announce(name string) {
+	if _, again := s.announced.LoadOrStore(name, true); again {
+		return
+	}
+	s.log.Warn("no certificate yet: until the authority gives one, clients get one of the local authority's, "+
+		"which they do not trust", "name", name, "local_root", s.RootFile())
+	awaited := Certificate{Names: []string{name}, Source: SourceACME}
+	s.config.Notify(awaited.event(EventFallback, "the local authority stands in until the certificate is there"))
+}
+
+// standInForAll makes the local authority if any name that is ordered, or may be on demand, has no certificate.
+func (s *Source) standInForAll() error {
+	for _, name := range s.acme.names {
+		o := s.acme.orders[name]
+		if _, there := o.keepers[0].current(); there {
 			continue
 		}
-		a, err := s.authority()
-		if err != nil {
+		if _, err := s.authority(); err != nil {
 			return err
 		}
-		s.log.Warn("no certificate yet: until the authority gives one, clients get one of the local authority's, "+
-			"which they do not trust", "name", strings.Join(c.Names, " "), "key", c.KeyType, "local_root", a.exported)
-		s.config.Notify(c.event(EventFallback, "the local authority stands in until the certificate is there"))
+		if o.started.Load() {
+			s.announce(name)
+		}
 	}
 	return nil
 }

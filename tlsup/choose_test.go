@@ -4,8 +4,11 @@ import (
 	"crypto/rand"
 	"crypto/tls"
 	"encoding/hex"
+	"errors"
 	"runtime"
+	"strings"
 	"testing"
+	"time"
 )
 
 func TestChoiceByName(t *testing.T) {
@@ -51,6 +54,72 @@ func TestChoiceByAddress(t *testing.T) {
 	addr := greet(t, listen(t), s.TLSConfig())
 	if _, err := dial(addr, &tls.Config{RootCAs: address.pool(), ServerName: "127.0.0.1"}); err != nil {
 		t.Error(err)
+	}
+}
+
+// Several pairs of one name: the one that the client can use and that is in its time, whatever the order they are
+// listed in.
+func TestChoiceOfPair(t *testing.T) {
+	const name = "Pop.Example.Test"
+	ended := time.Now().Add(-time.Hour)
+	ec, rsa := newPair(t, name, soon(), 0), newPair(t, name, soon(), 2048)
+	oldEC, oldRSA := newPair(t, name, ended, 0), newPair(t, name, ended, 2048)
+	onlyRSA := &tls.Config{InsecureSkipVerify: true, MaxVersion: tls.VersionTLS12,
+		CipherSuites: []uint16{tls.TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256}}
+	for _, test := range []struct {
+		pairs      []pair
+		both, only pair // what clients get that know both kinds, or RSA alone
+	}{
+		{[]pair{ec, rsa}, ec, rsa},
+		{[]pair{rsa, ec}, ec, rsa},
+		{[]pair{oldEC, rsa}, rsa, rsa},
+		{[]pair{oldEC, oldRSA, ec}, ec, oldRSA},
+		{[]pair{oldRSA, oldEC}, oldEC, oldRSA},
+	} {
+		var c Config
+		for _, p := range test.pairs {
+			c.Files = append(c.Files, p.config(t, t.TempDir()).Files...)
+		}
+		addr := greet(t, listen(t), open(t, c).TLSConfig())
+		for _, sni := range []string{"pop.example.test", "unknown.org", ""} {
+			for config, want := range map[*tls.Config]pair{{InsecureSkipVerify: true}: test.both, onlyRSA.Clone(): test.only} {
+				config.ServerName = sni
+				state, err := dial(addr, config)
+				if err != nil || !state.PeerCertificates[0].Equal(want.leaf) {
+					t.Errorf("%d pairs, %q: %v", len(test.pairs), sni, err)
+				}
+			}
+		}
+	}
+}
+
+// The default name is one that some certificate has; the local authority's is made to.
+func TestDefaultName(t *testing.T) {
+	files := newPair(t, "*.example.test", soon(), 0).config(t, t.TempDir()).Files
+	for name, test := range map[string]struct {
+		config Config
+		want   string
+	}{
+		"by wildcard": {Config{Files: files, DefaultName: "Pop.example.test."}, "*.example.test"},
+		"wildcard":    {Config{Files: files, DefaultName: "*.example.test"}, "*.example.test"},
+		"local":       {Config{Files: files, Local: true, DataDir: t.TempDir(), DefaultName: "own.test"}, "localhost"},
+		"nobody's":    {Config{Files: files, DefaultName: "other.test"}, ""},
+	} {
+		s, err := New(t.Context(), test.config)
+		if test.want == "" {
+			if !errors.Is(err, ErrConfig) || !strings.Contains(err.Error(), `default name "other.test"; choose one of *.example.test`) {
+				t.Errorf("%s: %v", name, err)
+			}
+			continue
+		}
+		must(t, err)
+		addr := greet(t, listen(t), s.TLSConfig())
+		state, err := dial(addr, &tls.Config{InsecureSkipVerify: true})
+		must(t, err)
+		if got := state.PeerCertificates[0]; got.DNSNames[0] != test.want || got.VerifyHostname(canonical(test.config.DefaultName)) != nil {
+			t.Errorf("%s: shown %q", name, got.DNSNames)
+		}
+		must(t, s.Close())
 	}
 }
 

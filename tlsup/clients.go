@@ -1,12 +1,13 @@
 package tlsup
 
 import (
+	"crypto/sha256"
 	"crypto/tls"
 	"crypto/x509"
 	"fmt"
 	"log/slog"
-	"sync"
 	"sync/atomic"
+	"time"
 )
 
 // ClientMode says whether clients are to show a certificate.
@@ -44,8 +45,7 @@ type clientRoots struct {
 	log  *slog.Logger
 	pool atomic.Pointer[x509.CertPool]
 
-	mu      sync.Mutex // guards what follows
-	failure string
+	failure failure // owned by the watch
 }
 
 // openClientRoots returns nil when clients are not asked.
@@ -65,19 +65,18 @@ func openClientRoots(auth ClientAuth, log *slog.Logger) (*clientRoots, error) {
 func (r *clientRoots) paths() []string { return []string{r.auth.CAFile} }
 
 func (r *clientRoots) refresh() (settled bool) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
 	pool, err := readPool(r.auth.CAFile, "file of client authorities")
-	switch {
-	case err != nil && err.Error() != r.failure:
-		r.failure = err.Error()
-		r.log.Error("client authorities not reloaded, the old ones stay in service", "err", err)
-	case err == nil && !pool.Equal(r.pool.Load()):
+	if err != nil {
+		stands, told := r.failure.again(err, [sha256.Size]byte{}, time.Now())
+		if stands && !told {
+			r.log.Error("client authorities not reloaded, the old ones stay in service", "err", err)
+		}
+		return stands
+	}
+	r.failure = failure{}
+	if !pool.Equal(r.pool.Load()) {
 		r.pool.Store(pool)
 		r.log.Info("client authorities reloaded", "file", r.auth.CAFile)
-		r.failure = ""
-	case err == nil:
-		r.failure = ""
 	}
 	return true
 }

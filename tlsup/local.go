@@ -18,6 +18,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"time"
 )
@@ -27,6 +28,8 @@ const (
 	leafLife = 90 * 24 * time.Hour
 	// backdate makes a certificate valid a little before now, for clients whose clock is behind.
 	backdate = time.Hour
+	// reissueRetry is the pause after a renewal that failed.
+	reissueRetry = time.Hour
 	// maxLocalNames leaves room for those that it stands in for.
 	maxLocalNames = 2 * maxDomains
 )
@@ -42,6 +45,10 @@ type localAuthority struct {
 	log      *slog.Logger
 
 	leaf atomic.Pointer[tls.Certificate]
+
+	mu       sync.Mutex // guards what follows, and the making of a leaf
+	failure  string     // of the last renewal, "" if it went well
+	failedAt time.Time
 }
 
 // RootFile is where the local authority with this data directory puts its root, for clients to trust.
@@ -50,7 +57,11 @@ func RootFile(dataDir string) string { return filepath.Join(dataDir, "postern-lo
 func openLocal(c Config) (*localAuthority, error) {
 	a := &localAuthority{log: c.Logger, dir: filepath.Join(c.DataDir, "local-ca"), exported: RootFile(c.DataDir)}
 	// It stands in for what ACME has not given yet, and must be able to vouch for that.
-	if err := a.name(slices.Concat(c.LocalNames, c.ACME.Domains, c.ACME.OnDemand)); err != nil {
+	names := slices.Concat(c.LocalNames, c.ACME.Domains, c.ACME.OnDemand)
+	if c.DefaultName != "" {
+		names = append(names, c.DefaultName)
+	}
+	if err := a.name(names); err != nil {
 		return nil, err
 	}
 	if err := privateDir(a.dir); err != nil {
@@ -211,8 +222,19 @@ func (a *localAuthority) covers(name string) bool {
 	return a.leaf.Load().Leaf.VerifyHostname(name) == nil
 }
 
-// issue makes a leaf with a key of its own; it never outlives the root.
+// issue makes a new leaf.
 func (a *localAuthority) issue(now time.Time) error {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	err := a.issueLocked(now)
+	if a.failure, a.failedAt = "", (time.Time{}); err != nil {
+		a.failure, a.failedAt = err.Error(), now
+	}
+	return err
+}
+
+// issueLocked makes a leaf with a key of its own; it never outlives the root.
+func (a *localAuthority) issueLocked(now time.Time) error {
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
 		return fmt.Errorf("make leaf key: %w", err)
@@ -252,25 +274,27 @@ func (a *localAuthority) renewal() time.Time {
 	return leaf.NotAfter.Add(-leafLife / 3)
 }
 
+// due reports whether it is time for a renewal: for the next attempt, when the last one failed. A leaf from the future
+// was made before somebody set the clock.
 func (a *localAuthority) due(now time.Time) bool {
+	a.mu.Lock()
+	defer a.mu.Unlock()
 	at := a.renewal()
-	return !at.IsZero() && now.After(at)
+	return now.Sub(a.failedAt) >= reissueRetry && (!at.IsZero() && now.After(at) || now.Before(a.leaf.Load().Leaf.NotBefore))
 }
 
 func (a *localAuthority) describe() Certificate {
 	c := describe(a.leaf.Load().Leaf, SourceLocal)
 	c.NextRenewal = a.renewal()
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	c.Err, c.ErrAt = a.failure, a.failedAt
 	return c
 }
 
-// reissue renews the local authority's leaf now.
-func (s *Source) reissue(a *localAuthority) error { return s.reissueAt(a, time.Now()) }
-
-func (s *Source) reissueAt(a *localAuthority, now time.Time) error {
-	s.localMu.Lock()
-	defer s.localMu.Unlock()
+// reissue renews the local authority's leaf.
+func (s *Source) reissue(a *localAuthority, now time.Time) error {
 	if err := a.issue(now); err != nil {
-		s.log.Error("local certificate not renewed, the old one stays in service", "err", err)
 		s.config.Notify(a.describe().event(EventFailed, err.Error()))
 		return err
 	}

@@ -14,6 +14,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 )
 
@@ -168,35 +169,72 @@ func TestLocalInterrupted(t *testing.T) {
 	open(t, Config{Local: true, DataDir: dir})
 }
 
+// A leaf is replaced when a third of its life is left, though nobody connects, and for as long as the root lives.
 func TestLocalRenewal(t *testing.T) {
 	const day = 24 * time.Hour
-	var log logBook
-	var events eventBook
-	s := open(t, Config{Local: true, DataDir: t.TempDir(), Logger: log.logger(t), Notify: events.add})
-	a := s.local.Load()
-	leaf := func() *x509.Certificate { return a.leaf.Load().Leaf }
-	first, start := leaf(), time.Now()
-	s.look(start.Add(59 * day))
-	if leaf() != first {
-		t.Error("renewed though more than a third was left")
-	}
-	s.look(start.Add(61 * day))
-	second := leaf()
-	if second == first || second.NotAfter.Sub(first.NotAfter) < 60*day {
-		t.Errorf("not renewed: ends %v, before %v", second.NotAfter, first.NotAfter)
-	}
-	if !strings.Contains(log.String(), "local certificate renewed") || !slices.Equal(events.kinds(), []EventKind{EventRenewed}) {
-		t.Errorf("the log does not tell, events %v", events.kinds())
-	}
-	end := a.root.NotAfter
-	s.look(end.Add(-15 * day))
-	if last := leaf(); !last.NotAfter.Equal(end) {
-		t.Errorf("leaf ends %v, root %v", last.NotAfter, end)
-	}
-	s.look(end.Add(-time.Hour)) // it cannot be renewed beyond the root, which is told
-	if got := events.kinds(); got[len(got)-1] != EventExpiring || len(got) != 3 {
-		t.Errorf("events %v", got)
-	}
+	synctest.Test(t, func(t *testing.T) {
+		var log logBook
+		var events eventBook
+		dir, start := t.TempDir(), time.Now()
+		root := newLivingPair(t, "root", start, 125*day)
+		if err := privateDir(filepath.Join(dir, "local-ca")); err != nil {
+			t.Fatal(err)
+		}
+		write(t, dir, "local-ca/root.pem", root.cert)
+		write(t, dir, "local-ca/root-key.pem", root.key)
+		s := open(t, Config{Local: true, DataDir: dir, Logger: log.logger(t), Notify: events.add})
+		first := s.Certificates()[0]
+		if want := start.Add(60 * day); !first.NextRenewal.Equal(want) {
+			t.Errorf("next renewal %v, want %v", first.NextRenewal, want)
+		}
+		for _, step := range []struct {
+			days int
+			want []EventKind
+		}{{59, nil}, {2, []EventKind{EventRenewed}}, {52, nil}, {2, []EventKind{EventExpiring}},
+			{9, []EventKind{EventExpiring}}, {2, []EventKind{EventExpired}}, {9, nil}} {
+			time.Sleep(time.Duration(step.days) * day)
+			synctest.Wait()
+			if got := events.take(); !slices.Equal(got, step.want) {
+				t.Fatalf("after %v: %v, want %v", time.Since(start), got, step.want)
+			}
+		}
+		last := s.Certificates()[0]
+		if !last.NotAfter.Equal(root.leaf.NotAfter) || last.Serial == first.Serial || !last.NextRenewal.IsZero() {
+			t.Errorf("the last one %+v", last)
+		}
+		if got := log.String(); !strings.Contains(got, "local certificate renewed") || !strings.Contains(got, "remove local-ca") {
+			t.Errorf("log %s", got)
+		}
+	})
+}
+
+// A renewal that cannot be kept on disk is told, and tried again, but not every minute.
+func TestLocalRenewalFails(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var events eventBook
+		dir := t.TempDir()
+		s := open(t, Config{Local: true, DataDir: dir, Notify: events.add})
+		first := s.Certificates()[0]
+		away := filepath.Join(dir, "away")
+		if err := os.Rename(filepath.Join(dir, "local-ca"), away); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(time.Until(first.NextRenewal) + 3*reissueRetry)
+		synctest.Wait()
+		got := s.Certificates()[0]
+		if kinds := events.take(); len(kinds) != 3 || kinds[0] != EventFailed || got.Serial != first.Serial || got.Err == "" {
+			t.Errorf("events %v, certificate %+v", kinds, got)
+		}
+		if err := os.Rename(away, filepath.Join(dir, "local-ca")); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(reissueRetry + wardenPace)
+		synctest.Wait()
+		got = s.Certificates()[0]
+		if kinds := events.take(); !slices.Equal(kinds, []EventKind{EventRenewed}) || got.Serial == first.Serial || got.Err != "" {
+			t.Errorf("events %v, certificate %+v", kinds, got)
+		}
+	})
 }
 
 // The leaf is kept: those who look at the log see the same one after a restart.

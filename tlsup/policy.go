@@ -75,6 +75,12 @@ func legacySuites() []uint16 {
 	}
 }
 
+// curves are for the key exchange of every policy: hybrid post-quantum first, then what any client of the last ten
+// years has.
+func curves() []tls.CurveID {
+	return []tls.CurveID{tls.X25519MLKEM768, tls.X25519, tls.CurveP256, tls.CurveP384}
+}
+
 // TLSConfig returns a configuration for the server side of POP3 over TLS, by the policy. A client that offers ALPN
 // must offer pop3, so that nobody can pass this server off as one of another protocol; one that offers none, or
 // names no server, is welcome. Each call returns a new one, with session tickets of its own, whose keys crypto/tls
@@ -85,6 +91,8 @@ func (s *Source) TLSConfig() *tls.Config {
 		NextProtos:     []string{ProtocolPOP3},
 		MinVersion:     s.config.Policy.minVersion(),
 		CipherSuites:   s.config.Policy.suites(),
+		// Which of them is crypto/tls's to choose: one that the client has already sent a share for, if it can.
+		CurvePreferences: curves(),
 		// Mail is bulk: small first records would only cost more of them.
 		DynamicRecordSizingDisabled: true,
 	}

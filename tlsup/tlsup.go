@@ -38,7 +38,7 @@ type Config struct {
 	LocalNames []string
 
 	// DefaultName is whose certificate is shown to clients that name no server, or one that nobody has; "" is the first
-	// pair of files, else the first ACME name, else the local authority's.
+	// pair of files, else the first ACME name, else the local authority's. The local authority's is made to have it.
 	DefaultName string
 	Policy      Policy     // "" is PolicyIntermediate
 	Clients     ClientAuth // certificates of clients
@@ -61,8 +61,8 @@ type Source struct {
 	clients *clientRoots
 	warden  warden
 
-	localMu sync.Mutex
-	local   atomic.Pointer[localAuthority] // nil until it is needed
+	local     atomic.Pointer[localAuthority] // nil until it is needed
+	announced sync.Map                       // names of acme that local has stood in for
 
 	stop    context.CancelFunc // ends what runs in the background
 	running sync.WaitGroup
@@ -109,23 +109,23 @@ func (s *Source) open(ctx context.Context) (err error) {
 			return err
 		}
 	}
-	if s.ordersNothing() {
-		return nil
+	if s.config.ACME.names() > 0 {
+		if s.acme, err = openACME(ctx, s.config.ACME, s.config.DataDir, s.log, s.config.Notify); err != nil {
+			return fmt.Errorf("certificates by ACME: %w", err)
+		}
+		s.acme.awaitKnown(ctx)
+		if err := s.standInForAll(); err != nil {
+			return err
+		}
 	}
-	if s.acme, err = openACME(ctx, s.config.ACME, s.config.DataDir, s.log, s.config.Notify); err != nil {
-		return fmt.Errorf("certificates by ACME: %w", err)
-	}
-	s.acme.awaitKnown(ctx)
-	return s.announceStandIn()
+	return s.checkDefault()
 }
 
-func (s *Source) ordersNothing() bool {
-	return len(s.config.ACME.Domains)+len(s.config.ACME.OnDemand) == 0
-}
+func (a ACME) names() int { return len(a.Domains) + len(a.OnDemand) }
 
 // check refuses a Config that names no place, half a place, or what it cannot work without.
 func (c *Config) check() error {
-	acme := len(c.ACME.Domains)+len(c.ACME.OnDemand) > 0
+	acme := c.ACME.names() > 0
 	switch {
 	case len(c.Files) == 0 && !acme && !c.Local:
 		return fmt.Errorf("%w: none given; name a certificate file and its key, ACME domains, or the local authority", ErrConfig)
@@ -143,13 +143,8 @@ func (c *Config) check() error {
 	return errors.Join(c.Policy.check(), c.Clients.check())
 }
 
-// authority returns the local authority and makes it when it is first needed.
+// authority returns the local authority and makes it when it is first needed. Only New and then the warden call it.
 func (s *Source) authority() (*localAuthority, error) {
-	if a := s.local.Load(); a != nil {
-		return a, nil
-	}
-	s.localMu.Lock()
-	defer s.localMu.Unlock()
 	if a := s.local.Load(); a != nil {
 		return a, nil
 	}

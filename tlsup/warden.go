@@ -22,7 +22,8 @@ const (
 // warden tells when certificates come near their end, whoever should have renewed them. It belongs to New, and then to
 // the goroutine of keep.
 type warden struct {
-	told map[string]alarm // by serial number
+	told  map[string]alarm // by what tells one certificate from another; only of those in service
+	after time.Time        // of the next attempt to have the local authority stand in, when the last one failed
 }
 
 // keep renews the local authority's certificate and lets the warden look, until ctx is done.
@@ -41,21 +42,36 @@ func (s *Source) keep(ctx context.Context) {
 
 // look does what is due at now.
 func (s *Source) look(now time.Time) {
-	if a := s.local.Load(); a != nil && a.due(now) {
-		s.reissueAt(a, now)
-	}
+	s.lookLocal(now)
 	told := make(map[string]alarm, len(s.warden.told))
 	for _, c := range s.Certificates() {
 		if c.Awaited {
 			continue
 		}
+		// Serial numbers alone will not do: who signs for himself often counts from one.
+		key := strings.Join([]string{c.Source, c.Issuer, c.Serial, c.NotAfter.String(), strings.Join(c.Names, " ")}, "\x00")
 		level := alarmOf(c, now)
-		if level > s.warden.told[c.Serial] {
+		if level > s.warden.told[key] {
 			s.raise(c, level, now)
 		}
-		told[c.Serial] = level
+		told[key] = max(level, told[key])
 	}
 	s.warden.told = told
+}
+
+// lookLocal sees to it that the local authority is there when it is needed, and its certificate fresh.
+func (s *Source) lookLocal(now time.Time) {
+	if s.acme != nil && now.After(s.warden.after) {
+		if err := s.standInForAll(); err != nil {
+			s.log.Error("nothing stands in for certificates that are not there yet", "err", err, "retry_in", reissueRetry)
+			s.warden.after = now.Add(reissueRetry)
+		}
+	}
+	if a := s.local.Load(); a != nil && a.due(now) {
+		if err := s.reissue(a, now); err != nil {
+			s.log.Error("local certificate not renewed, the old one stays in service", "err", err, "retry_in", reissueRetry)
+		}
+	}
 }
 
 // alarmOf is 14 and 3 days before the end for certificates of 90 days, and as much less for those that live less.
