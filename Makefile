@@ -15,7 +15,7 @@ demo: build
 # Everything: format, vet, staticcheck, the embedded pages against their sources, all tests under the race detector,
 # and 2,000 simulated sessions. As root on Debian, setup installs what the tests need; elsewhere it names what is missing.
 test: setup check
-	go test -race -shuffle=on -timeout 9m ./...
+	go test -race -shuffle=on -timeout 15m ./...
 	$(MAKE) simulate
 
 setup:
