@@ -75,22 +75,19 @@ func (l *live) find(id proxy.SessionID, isNew bool) (*entry, error) {
 	return e, nil
 }
 
-// wound notes that records of the session are missing.
-func (l *live) wound(id proxy.SessionID, now time.Time) error {
+// knows tells whether the log has a record of the session.
+func (l *live) knows(id proxy.SessionID) (bool, error) {
 	e := l.open[id]
 	if e == nil {
 		var err error
 		if e, err = l.find(id, false); err != nil {
-			return err
+			return false, err
 		}
 	}
-	if e.ID == 0 { // not one record of it was kept
+	if e.ID == 0 {
 		delete(l.open, id)
-		return nil
 	}
-	e.Partial = true
-	l.mark(e, true, now)
-	return nil
+	return e.ID != 0, nil
 }
 
 // mark notes that the row of e is to be rewritten, by this commit or within a second.
@@ -155,7 +152,7 @@ func (l *live) isDue(now time.Time) bool {
 	return ok && !now.Before(at)
 }
 
-// rebuild makes a session anew from its records. What was noted of lost ones stands in its row only.
+// rebuild makes a session anew from its records. What the first version noted of lost ones stands in its row only.
 func rebuild(r *Reader, id proxy.SessionID) (Session, error) {
 	row, err := r.Session(context.Background(), id)
 	if err != nil {

@@ -25,6 +25,9 @@ func (s *Session) apply(r *Record) (fact bool) {
 	case proxy.KindAnomaly:
 		s.Anomalies++
 		fact = true
+	case proxy.KindGap:
+		s.Partial = true
+		fact = true
 	case proxy.KindEnd:
 		s.applyEnd(r)
 		fact = true

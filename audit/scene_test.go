@@ -209,10 +209,10 @@ func TestFullDisk(t *testing.T) {
 				t.Fatal(err)
 			}
 			recs := records(t, path)
-			if !strings.HasSuffix(story(recs), "NOOP gap connect stop") {
+			if !strings.HasSuffix(story(recs), "NOOP gap gap connect stop") {
 				t.Errorf("the log ends with %s", story(recs[len(recs)-5:]))
 			}
-			gap := recs[len(recs)-3]
+			gap := recs[len(recs)-4]
 			if gap.Count < 1 || !strings.Contains(gap.Detail, "free space on") {
 				t.Errorf("the gap says %+v", gap)
 			}

@@ -188,12 +188,12 @@ func wantPromiseKept(t *testing.T, r *Reader, id proxy.SessionID, promised int64
 	}
 }
 
-// only returns the one record of a kind.
+// only returns the one record of a kind that is of no session.
 func only(t *testing.T, l *Log, kind proxy.Kind) (found Record) {
 	t.Helper()
 	n := 0
 	for _, r := range records(t, l.opts.Path) {
-		if r.Kind == kind {
+		if r.Kind == kind && r.Session == 0 {
 			found = r
 			n++
 		}

@@ -193,7 +193,8 @@ func (w *writer) append(ev *proxy.Event) error {
 	return nil
 }
 
-// writeLosses writes the gap record and ends the sessions whose end could not be recorded in time.
+// writeLosses writes a gap record, one more for each session that lost events, and ends the sessions whose end
+// could not be recorded in time.
 func (w *writer) writeLosses(lost *losses) error {
 	gap := proxy.Event{Time: w.began, Kind: proxy.KindGap, Count: lost.count, Detail: lost.reason}
 	if err := w.append(&gap); err != nil {
@@ -203,20 +204,36 @@ func (w *writer) writeLosses(lost *losses) error {
 		if wound.begin {
 			continue
 		}
-		if err := w.live.wound(id, w.began); err != nil {
-			return err
-		}
-		if wound.end == nil {
-			continue
-		}
-		events, err := ending(w.log.reader, *wound.end)
+		known, err := w.live.knows(id)
 		if err != nil {
 			return err
 		}
-		for i := range events {
-			if err := w.append(&events[i]); err != nil {
-				return err
-			}
+		if !known {
+			continue
+		}
+		gap := proxy.Event{Session: id, Time: w.began, Kind: proxy.KindGap, Detail: lost.reason}
+		if err := w.append(&gap); err != nil {
+			return err
+		}
+		if err := w.writeEnd(wound.end); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// writeEnd writes the end of a session that lost events, if it has come to one.
+func (w *writer) writeEnd(end *proxy.Event) error {
+	if end == nil {
+		return nil
+	}
+	events, err := ending(w.log.reader, *end)
+	if err != nil {
+		return err
+	}
+	for i := range events {
+		if err := w.append(&events[i]); err != nil {
+			return err
 		}
 	}
 	return nil

@@ -45,7 +45,8 @@ const (
 	// handshake, a silent probe): Peer (port 0), Listener, Detail (the reason), Count, Duration (the
 	// span counted). It belongs to no session.
 	KindRefused Kind = "refused"
-	// KindGap tells that Count events could not be recorded. Written by the log itself.
+	// KindGap tells that Count events could not be recorded, and inside a session, without a count, that some of them
+	// were its own. Written by the log itself.
 	KindGap Kind = "gap"
 	// KindCertificate is a certificate's turn of fate: Detail is one of obtained, renewed, failed, reloaded,
 	// refused, expiring, expired, revoked, fallback; Arg its names, Text its facts or the cause.
