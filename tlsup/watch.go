@@ -101,7 +101,8 @@ func (w *watcher) run(ctx context.Context) {
 		select {
 		case <-ctx.Done():
 			return
-		case <-w.changes:
+		case change := <-w.changes:
+			w.mourn(change)
 			if !soon {
 				next.Reset(settle)
 				soon = true
@@ -113,6 +114,15 @@ func (w *watcher) run(ctx context.Context) {
 			next.Reset(pause)
 			soon = pause <= settle
 		}
+	}
+}
+
+// mourn forgets all places when one of them is gone, and the kernel's watch with it: the directory that follows may have
+// got its number, and so look the same.
+func (w *watcher) mourn(change fsnotify.Event) {
+	gone := change.Has(fsnotify.Remove) || change.Has(fsnotify.Rename)
+	if gone && slices.ContainsFunc(w.places, func(p place) bool { return p.path == change.Name }) {
+		w.places = nil
 	}
 }
 
