@@ -23,6 +23,30 @@ type Checkpoint struct {
 	Note string // as signed
 }
 
+// Newest returns the newest checkpoint, which is on disk, and a channel that is closed when there is a newer one. It does no
+// I/O, and goes on to tell what was last when the log is closed.
+func (l *Log) Newest() (c Checkpoint, newer <-chan struct{}) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.newest, l.signed
+}
+
+// signLocked takes in the newest checkpoint after a commit.
+func (l *Log) signLocked(c Checkpoint) {
+	if c.Size == l.newest.Size {
+		return
+	}
+	l.newest = c
+	close(l.signed)
+	l.signed = make(chan struct{})
+}
+
+// Origin returns the log's name in its checkpoints.
+func (c *Checkpoint) Origin() string {
+	origin, _, _ := strings.Cut(c.Note, "\n")
+	return origin
+}
+
 var errCheckpoint = errors.New("not a checkpoint")
 
 // sign makes the checkpoint of a tree.

@@ -23,20 +23,26 @@ type Log struct {
 	lock   *os.File
 
 	wake    chan struct{} // holds a token when there is something to commit
-	closing chan struct{} // closed by Close
+	closing chan struct{} // closed by Stop
+	stopped chan struct{} // closed by the writer after the last record
+	leaving chan struct{} // closed by Close
 	done    chan struct{} // closed by the writer when it has ended
-	end     error         // of the writer's last commit; read after done
+	end     error         // of the writer's last commit; read after stopped
+	left    error         // of what it did then; read after done
 
 	mu        sync.Mutex
 	room      sync.Cond     // signalled when the queue has been taken, or will not be
 	gathering *batch        // where Record appends; the next commit
 	grown     chan struct{} // closed and replaced after each commit
-	closed    bool
-	trouble   // what is wrong, and what was lost by it
+	closed    bool          // Stop was called
+	gone      bool          // Close was
+	trouble                 // what is wrong, and what was lost by it
 	lastSeq   int64
 	commits   int64
 	records   int64
-	signed    int64
+	newest    Checkpoint
+	signed    chan struct{} // closed and replaced after each checkpoint
+	cosigning []*cosigning  // what the next commit adds to checkpoints
 }
 
 var _ proxy.Recorder = (*Log)(nil)
@@ -80,9 +86,12 @@ func newLog(o Options, reader *Reader) *Log {
 		opts: o, log: o.Logger, reader: reader,
 		wake:      make(chan struct{}, 1),
 		closing:   make(chan struct{}),
+		stopped:   make(chan struct{}),
+		leaving:   make(chan struct{}),
 		done:      make(chan struct{}),
 		gathering: newBatch(nil),
 		grown:     make(chan struct{}),
+		signed:    make(chan struct{}),
 		trouble:   trouble{since: time.Now(), wounded: map[proxy.SessionID]struct{}{}},
 	}
 	if l.log == nil {
@@ -118,7 +127,7 @@ func (l *Log) begin(ctx context.Context, w *writer) error {
 	if err := w.commit(b.events, nil); err != nil {
 		return fmt.Errorf("audit log: write the start record: %w: %s", err, remedy(err, l.opts.Path))
 	}
-	l.committed(b, w.seq, w.seq-seq, w.sealer.signed)
+	l.committed(b, w.seq, w.seq-seq, w.sealer.newest)
 	if len(orphans) > 0 {
 		l.log.Warn("closed sessions that the last run left open", "records", len(orphans))
 	}
@@ -195,10 +204,11 @@ func (l *Log) take(spare []proxy.Event) (*batch, *losses) {
 }
 
 // committed tells everyone that waits: first the sessions, then the readers.
-func (l *Log) committed(b *batch, seq, records, signed int64) {
+func (l *Log) committed(b *batch, seq, records int64, newest Checkpoint) {
 	l.mu.Lock()
 	b.settleLocked(nil)
-	l.lastSeq, l.commits, l.records, l.signed = seq, l.commits+1, l.records+records, signed
+	l.lastSeq, l.commits, l.records = seq, l.commits+1, l.records+records
+	l.signLocked(newest)
 	close(l.grown)
 	l.grown = make(chan struct{})
 	healed, broke := l.healLocked()
@@ -228,29 +238,42 @@ func (l *Log) Health() Health {
 	}
 	return Health{
 		OK: l.verdict == nil, Err: reason, Since: l.since.UTC(), Lost: l.lost,
-		Queue: len(l.gathering.events), LastSeq: l.lastSeq, Commits: l.commits, Records: l.records, Signed: l.signed,
+		Queue: len(l.gathering.events), LastSeq: l.lastSeq, Commits: l.commits, Records: l.records, Signed: l.newest.Size,
 		Durability: l.opts.Durability.String(), OnFailure: l.opts.OnFailure.String(),
 	}
 }
 
-// Close commits what is queued, writes a stop record, empties the WAL into the database and frees the
-// lock. Events recorded after it are refused. It is an error if the last events could not be kept.
-func (l *Log) Close() error {
+// Stop commits what is queued, writes a stop record and signs it. Events recorded after it are refused, but the log can
+// still be read, and its checkpoints cosigned, until Close. It is an error if the last events could not be kept.
+func (l *Log) Stop() error {
 	l.mu.Lock()
-	if l.closed {
+	if !l.closed {
+		l.closed = true
+		l.verdict = settled(fmt.Errorf("%w: %w", proxy.ErrNotRecorded, ErrClosed))
+		l.room.Broadcast()
+		close(l.closing)
+	}
+	l.mu.Unlock()
+	<-l.stopped
+	return l.end
+}
+
+// Close does what Stop does, empties the WAL into the database and frees the lock. A second Close does nothing.
+func (l *Log) Close() error {
+	err := l.Stop()
+	l.mu.Lock()
+	if l.gone {
 		l.mu.Unlock()
 		<-l.done
 		return nil
 	}
-	l.closed = true
-	l.verdict = settled(fmt.Errorf("%w: %w", proxy.ErrNotRecorded, ErrClosed))
-	l.room.Broadcast()
-	close(l.closing)
+	l.gone = true
+	close(l.leaving)
 	l.mu.Unlock()
 	<-l.done
 
 	l.mu.Lock()
 	close(l.grown) // tails look once more, and find the Reader closed
 	l.mu.Unlock()
-	return errors.Join(l.end, l.lock.Close())
+	return errors.Join(err, l.left, l.lock.Close())
 }

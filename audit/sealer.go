@@ -17,8 +17,8 @@ type sealer struct {
 	key      *key
 	encoder  *encoder
 	tree     tree
-	signed   int64     // size of the last checkpoint
-	signedAt time.Time // when it was made
+	newest   Checkpoint
+	signedAt time.Time // when the newest was made
 	entropy  entropy
 }
 
@@ -71,7 +71,7 @@ func (s *sealer) load(ctx context.Context, r *Reader, size int64) (err error) {
 	if err != nil {
 		return altered(err)
 	}
-	s.signed = last.Size
+	s.newest = last
 	if last.Size == 0 {
 		return nil
 	}
@@ -114,7 +114,7 @@ func (s *sealer) insert(store *store, r *Record) error {
 
 // sign makes a checkpoint if one is due, or at once.
 func (s *sealer) sign(store *store, now time.Time, atOnce bool) error {
-	unsigned := s.tree.size - s.signed
+	unsigned := s.tree.size - s.newest.Size
 	if unsigned == 0 || !atOnce && unsigned < signRecords && now.Sub(s.signedAt) < signEvery {
 		return nil
 	}
@@ -122,13 +122,13 @@ func (s *sealer) sign(store *store, now time.Time, atOnce bool) error {
 	if err != nil {
 		return err
 	}
-	s.signed, s.signedAt = c.Size, now
+	s.newest, s.signedAt = c, now
 	return store.insertCheckpoint(&c)
 }
 
 // nextDue returns when the next checkpoint is to be signed.
 func (s *sealer) nextDue() (at time.Time, ok bool) {
-	return s.signedAt.Add(signEvery), s.tree.size > s.signed
+	return s.signedAt.Add(signEvery), s.tree.size > s.newest.Size
 }
 
 // sealBatch bounds the records that sealOld seals in one transaction. It is a multiple of blockSize: what a crash

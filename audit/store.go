@@ -206,6 +206,25 @@ func (s *store) insertBlock(level int, n int64, root hash) error {
 	return s.run(s.block)
 }
 
+// cosign adds signature lines to the checkpoint of that size. What is wrong with the lines, or that there is no such
+// checkpoint, is told apart from what is wrong with the database.
+func (s *store) cosign(size int64, lines string) (wrong, err error) {
+	rows, err := s.rows("SELECT note FROM checkpoints WHERE size = ?", 1, size)
+	if err != nil {
+		return nil, err
+	}
+	if len(rows) == 0 {
+		return fmt.Errorf("checkpoint of record %d: %w", size, ErrNotFound), nil
+	}
+	signed, _ := rows[0][0].(string)
+	note, wrong := cosigned(signed, lines)
+	if wrong != nil || note == signed {
+		return wrong, nil
+	}
+	_, err = s.conn.Exec("UPDATE checkpoints SET note = ? WHERE size = ?", []driver.Value{note, size})
+	return nil, err
+}
+
 func (s *store) insertCheckpoint(c *Checkpoint) error {
 	s.args = append(s.args[:0], c.Size, c.Note)
 	return s.run(s.signed)

@@ -33,6 +33,7 @@ type writer struct {
 	healed  time.Time     // when the last one succeeded
 	timer   *time.Timer
 	spare   []proxy.Event // memory for the next batch
+	cosigns []*cosigning  // of the commit being made
 }
 
 func newWriter(l *Log, s *store) *writer {
@@ -60,6 +61,8 @@ func (w *writer) run() {
 		}
 	}
 	w.log.end = w.finish()
+	close(w.log.stopped)
+	w.log.left = errors.Join(w.linger(), w.leave())
 }
 
 func (w *writer) isClosing() bool {
@@ -117,15 +120,16 @@ func (w *writer) pause(d time.Duration) {
 // turn commits what was gathered, then more, and tells those who wait.
 func (w *writer) turn(more ...proxy.Event) {
 	b, lost := w.log.take(w.spare)
-	w.spare = nil
+	w.spare, w.cosigns = nil, w.log.takeCosigning()
 	events := append(b.events, more...)
-	if len(events) == 0 && lost == nil && !w.isDue(time.Now()) {
+	if len(events)+len(w.cosigns) == 0 && lost == nil && !w.isDue(time.Now()) {
 		return
 	}
 	stall := time.AfterFunc(w.log.opts.stall, func() { w.log.stalled(b) })
 	seq := w.seq
 	err := w.commit(events, lost)
 	stall.Stop()
+	answer(w.cosigns, err)
 	if err != nil {
 		w.log.failed(err, b, lost)
 		return
@@ -133,7 +137,7 @@ func (w *writer) turn(more ...proxy.Event) {
 	if time.Since(w.healed) > lastBackoff { // a disk that is all but full heals for moments only
 		w.backoff = firstBackoff
 	}
-	w.log.committed(b, w.seq, w.seq-seq, w.sealer.signed)
+	w.log.committed(b, w.seq, w.seq-seq, w.sealer.newest)
 	clear(events)
 	if cap(events) <= spareSize {
 		w.spare = events[:0]
@@ -172,6 +176,9 @@ func (w *writer) write(events []proxy.Event, lost *losses) error {
 		return err
 	}
 	if err := w.sealer.sign(w.store, w.began, w.isClosing()); err != nil {
+		return err
+	}
+	if err := w.cosign(); err != nil {
 		return err
 	}
 	return w.store.exec(w.store.commit)
@@ -268,7 +275,7 @@ func (w *writer) reopen() error {
 	return nil
 }
 
-// finish makes the last commit, with the stop record, and empties the WAL.
+// finish makes the last commit, with the stop record.
 func (w *writer) finish() error {
 	if w.store == nil {
 		if err := w.reopen(); err != nil {
@@ -278,10 +285,33 @@ func (w *writer) finish() error {
 	if w.store != nil {
 		w.turn(proxy.Event{Time: time.Now(), Kind: proxy.KindStop, Detail: w.log.opts.detail()})
 	}
+	if w.store == nil {
+		return fmt.Errorf("close audit log: the last events were lost: %s", w.log.Health().Err)
+	}
+	return nil
+}
+
+// linger keeps the cosignatures of the last checkpoint, and writes nothing else any more.
+func (w *writer) linger() (err error) {
+	for w.store != nil {
+		select {
+		case <-w.log.wake:
+			w.cosigns = w.log.takeCosigning()
+			err = w.commit(nil, nil)
+			answer(w.cosigns, err)
+		case <-w.log.leaving:
+			return err
+		}
+	}
+	<-w.log.leaving
+	return err
+}
+
+// leave empties the WAL and frees what the writer holds.
+func (w *writer) leave() error {
 	err := w.log.reader.Close() // first, or it would hold the WAL
 	if w.store == nil {
-		h := w.log.Health()
-		return errors.Join(fmt.Errorf("close audit log: the last events were lost: %s", h.Err), err)
+		return err
 	}
 	if _, e := w.store.value("PRAGMA wal_checkpoint(TRUNCATE)"); e != nil {
 		err = errors.Join(err, fmt.Errorf("close audit log: checkpoint: %w", e))
