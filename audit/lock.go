@@ -6,7 +6,12 @@ import (
 	"os"
 	"strings"
 	"syscall"
+	"time"
 )
+
+// lockPatience is how long a writer waits for another one to end. Append is done in moments, and must not keep a
+// serve from starting that comes in between.
+const lockPatience = time.Second
 
 // takeLock makes this process the only writer of the database at path. The lock lies on a file beside
 // it, not on the database, whose locks are SQLite's; it goes when the file is closed or the process dies.
@@ -16,9 +21,17 @@ func takeLock(path string) (*os.File, error) {
 	if err != nil {
 		return nil, fmt.Errorf("lock the audit log: %w", err)
 	}
-	err = syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)
+	for patience := time.Now().Add(lockPatience); ; time.Sleep(lockPatience / 50) {
+		err = syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)
+		if !errors.Is(err, syscall.EWOULDBLOCK) || time.Now().After(patience) {
+			break
+		}
+	}
 	if err == nil {
-		return f, notePID(f)
+		if err = errors.Join(yieldOwner(f, path), notePID(f)); err == nil {
+			return f, nil
+		}
+		return nil, errors.Join(err, f.Close())
 	}
 	defer f.Close()
 	if errors.Is(err, syscall.EWOULDBLOCK) {
@@ -26,6 +39,20 @@ func takeLock(path string) (*os.File, error) {
 			ErrLocked, holder(name), name)
 	}
 	return nil, fmt.Errorf("lock %s: %w", name, err)
+}
+
+// yieldOwner gives the lock file to who owns the database: root may read a log with a command while serve, whose
+// user it is not, is down.
+func yieldOwner(f *os.File, path string) error {
+	info, err := os.Stat(path)
+	if os.Geteuid() != 0 || err != nil {
+		return nil // the database is yet to be made, by this user
+	}
+	owner := info.Sys().(*syscall.Stat_t)
+	if err := f.Chown(int(owner.Uid), int(owner.Gid)); err != nil {
+		return fmt.Errorf("give %s to the owner of the audit log: %w", f.Name(), err)
+	}
+	return nil
 }
 
 // notePID tells the next one who holds the lock.

@@ -64,21 +64,32 @@ func Open(ctx context.Context, o Options) (*Log, error) {
 }
 
 func open(ctx context.Context, o Options) (*Log, error) {
-	store, err := openStore(o.Path, o.maxPages)
+	l, w, err := assemble(o)
 	if err != nil {
-		return nil, fmt.Errorf("audit log: %w", err)
+		return nil, err
 	}
-	reader, err := openReader(o.Path)
-	if err != nil {
-		return nil, errors.Join(fmt.Errorf("audit log: open for reading: %w", err), store.close())
-	}
-	l := newLog(o, reader)
-	w := newWriter(l, store)
 	if err := l.begin(ctx, w); err != nil {
-		return nil, errors.Join(err, reader.Close(), w.close())
+		return nil, errors.Join(err, l.reader.Close(), w.close())
 	}
 	go w.run()
 	return l, nil
+}
+
+// assemble opens the database and puts a Log and its writer together, at rest.
+func assemble(o Options) (*Log, *writer, error) {
+	if o.Key == "" {
+		o.Key = KeyPath(o.Path)
+	}
+	store, err := openStore(o.Path, o.maxPages)
+	if err != nil {
+		return nil, nil, fmt.Errorf("audit log: %w", err)
+	}
+	reader, err := openReader(o.Path)
+	if err != nil {
+		return nil, nil, errors.Join(fmt.Errorf("audit log: open for reading: %w", err), store.close())
+	}
+	l := newLog(o, reader)
+	return l, newWriter(l, store), nil
 }
 
 func newLog(o Options, reader *Reader) *Log {
@@ -107,17 +118,10 @@ func newLog(o Options, reader *Reader) *Log {
 
 // begin makes the first commit: what a crash left open is closed, and the start is on record.
 func (l *Log) begin(ctx context.Context, w *writer) error {
-	if l.opts.Key == "" {
-		l.opts.Key = KeyPath(l.opts.Path)
+	if err := l.resume(ctx, w); err != nil {
+		return err
 	}
-	seq, err := w.store.lastSeq()
-	if err != nil {
-		return fmt.Errorf("audit log: %w", err)
-	}
-	w.seq = seq
-	if err := l.openSealer(ctx, w); err != nil {
-		return fmt.Errorf("audit log: %w", err)
-	}
+	seq := w.seq
 	orphans, err := orphans(ctx, l.reader)
 	if err != nil {
 		return fmt.Errorf("audit log: close what a crash left open: %w", err)
@@ -130,6 +134,17 @@ func (l *Log) begin(ctx context.Context, w *writer) error {
 	l.committed(b, w.seq, w.seq-seq, w.sealer.newest)
 	if len(orphans) > 0 {
 		l.log.Warn("closed sessions that the last run left open", "records", len(orphans))
+	}
+	return nil
+}
+
+// resume lets w go on where the database ends.
+func (l *Log) resume(ctx context.Context, w *writer) (err error) {
+	if w.seq, err = w.store.lastSeq(); err != nil {
+		return fmt.Errorf("audit log: %w", err)
+	}
+	if err := l.openSealer(ctx, w); err != nil {
+		return fmt.Errorf("audit log: %w", err)
 	}
 	return nil
 }

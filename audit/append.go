@@ -1,0 +1,45 @@
+package audit
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"time"
+
+	"postern/proxy"
+)
+
+// Append records one event of no session in a log that no Log has open, and signs it. It is on stable storage when Append
+// returns. There is no start and no stop around it: nothing else is recorded meanwhile.
+//
+// It makes neither a database nor a key, so that a copy which lies apart from its key stays as it is.
+func Append(ctx context.Context, o Options, ev proxy.Event) error {
+	if _, err := os.Stat(o.Path); err != nil {
+		return fmt.Errorf("audit log: %w", err)
+	}
+	lock, err := takeLock(o.Path)
+	if err != nil {
+		return err
+	}
+	return errors.Join(appendOne(ctx, o, ev), lock.Close())
+}
+
+func appendOne(ctx context.Context, o Options, ev proxy.Event) error {
+	l, w, err := assemble(o)
+	if err != nil {
+		return err
+	}
+	close(l.closing) // the commit signs at once what it writes
+	if err := l.resume(ctx, w); err != nil {
+		return errors.Join(err, l.reader.Close(), w.close())
+	}
+	if ev.Time.IsZero() {
+		ev.Time = time.Now()
+	}
+	err = w.commit([]proxy.Event{ev}, nil)
+	if err != nil {
+		err = fmt.Errorf("audit log: %w: %s", err, remedy(err, o.Path))
+	}
+	return errors.Join(err, l.reader.Close(), w.close())
+}
