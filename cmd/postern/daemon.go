@@ -108,6 +108,7 @@ func (d *daemon) controls() http.Handler {
 	mux := http.NewServeMux()
 	mux.Handle("GET /certificates", control.JSON(d.listCertificates))
 	mux.Handle("POST /certificates/renew", control.JSON(d.renew))
+	mux.Handle("POST /audit/access", control.JSON(d.recordAccess))
 	return mux
 }
 

@@ -25,12 +25,9 @@ func readSettings(cmd *cobra.Command) func() (*config.Config, error) {
 	return addSettings(cmd, "data-dir", "audit-db")
 }
 
-// openReader opens the log for reading; its errors say what to do.
-func openReader(settings func() (*config.Config, error)) (*audit.Reader, error) {
-	c, err := settings()
-	if err != nil {
-		return nil, err
-	}
+// openReader opens the log for reading; its errors say what to do. Whoever reads calls noteAccess before anything is
+// printed.
+func openReader(c *config.Config) (*audit.Reader, error) {
 	path := c.AuditPath()
 	f, err := os.Open(path)
 	switch {

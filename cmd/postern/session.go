@@ -35,11 +35,16 @@ func newSession() *cobra.Command {
 		if err != nil {
 			return usageError{err}
 		}
-		r, err := openReader(settings)
+		c, err := settings()
+		if err != nil {
+			return err
+		}
+		r, err := openReader(c)
 		if err != nil {
 			return err
 		}
 		defer r.Close()
+		noteAccess(cmd, c, 0)
 		return transcribe(cmd, r, id, asJSON)
 	}
 	return cmd

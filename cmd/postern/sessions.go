@@ -38,7 +38,11 @@ func newSessions() *cobra.Command {
 		if since < 0 {
 			return usageError{errors.New("--since wants a time such as 24h")}
 		}
-		r, err := openReader(settings)
+		c, err := settings()
+		if err != nil {
+			return err
+		}
+		r, err := openReader(c)
 		if err != nil {
 			return err
 		}
@@ -46,16 +50,18 @@ func newSessions() *cobra.Command {
 		if q.Addr = addr.prefix; since > 0 {
 			q.Since = time.Now().Add(-since)
 		}
-		return listSessions(cmd, r, q, asJSON)
+		sessions, err := r.Sessions(cmd.Context(), q)
+		if err != nil {
+			return quiet(cmd.Context(), fmt.Errorf("read sessions: %w", err))
+		}
+		noteAccess(cmd, c, int64(len(sessions)))
+		return listSessions(cmd, r, q, sessions, asJSON)
 	}
 	return cmd
 }
 
-func listSessions(cmd *cobra.Command, r *audit.Reader, q audit.SessionQuery, asJSON bool) error {
-	sessions, err := r.Sessions(cmd.Context(), q)
-	if err != nil {
-		return quiet(cmd.Context(), fmt.Errorf("read sessions: %w", err))
-	}
+// listSessions prints the sessions that q chose.
+func listSessions(cmd *cobra.Command, r *audit.Reader, q audit.SessionQuery, sessions []audit.Session, asJSON bool) error {
 	if asJSON {
 		print := show.JSONLines[audit.Session](cmd.OutOrStdout())
 		for _, s := range sessions {

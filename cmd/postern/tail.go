@@ -1,8 +1,10 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"fmt"
+	"slices"
 
 	"github.com/spf13/cobra"
 
@@ -48,19 +50,29 @@ func newTail() *cobra.Command {
 		if o.lines < 0 || o.after < 0 {
 			return usageError{fmt.Errorf("--lines and --after want a number from 0 on")}
 		}
-		r, err := openReader(settings)
+		c, err := settings()
+		if err != nil {
+			return err
+		}
+		r, err := openReader(c)
 		if err != nil {
 			return err
 		}
 		defer r.Close()
 		o.filter.Addr = o.addr.prefix
-		return tail(cmd, r, o)
+		last, err := r.LastSeq(cmd.Context())
+		if err != nil {
+			return quiet(cmd.Context(), fmt.Errorf("read audit log: %w", err))
+		}
+		noteAccess(cmd, c, 0)
+		return tail(cmd, r, last, o)
 	}
 	return cmd
 }
 
-// tail prints what is there, and then what comes.
-func tail(cmd *cobra.Command, r *audit.Reader, o tailOptions) error {
+// tail prints what is there up to the record with number last, and then what comes. The record of this very access came
+// after it: it is news to who follows, and is not in the way of who asks for what was there.
+func tail(cmd *cobra.Command, r *audit.Reader, last int64, o tailOptions) error {
 	ctx, out := cmd.Context(), cmd.OutOrStdout()
 	print := newPrinter(out).Record
 	if o.json {
@@ -68,19 +80,16 @@ func tail(cmd *cobra.Command, r *audit.Reader, o tailOptions) error {
 	}
 	after := o.after
 	if !cmd.Flags().Changed("after") {
-		last, err := r.LastSeq(ctx)
-		if err != nil {
-			return quiet(ctx, fmt.Errorf("read audit log: %w", err))
-		}
 		if last == 0 {
 			fmt.Fprint(cmd.ErrOrStderr(), noSessions)
 		}
+		var err error
 		if after, err = beforeLast(ctx, r, last, o); err != nil {
 			return quiet(ctx, fmt.Errorf("read audit log: %w", err))
 		}
 	}
 	if !o.follow {
-		return quiet(ctx, printUpToNow(ctx, r, after, o.filter, print))
+		return quiet(ctx, printUpTo(ctx, r, after, last, o.filter, print))
 	}
 	for records, err := range r.Tail(ctx, after, o.filter) {
 		if err != nil {
@@ -95,9 +104,9 @@ func tail(cmd *cobra.Command, r *audit.Reader, o tailOptions) error {
 	return nil
 }
 
-// printUpToNow prints the records that are there.
-func printUpToNow(ctx context.Context, r *audit.Reader, after int64, f audit.Filter, print func(audit.Record) error) error {
-	return eachPage(ctx, r, after, f, func(records []audit.Record) error {
+// printUpTo prints the records after one number and up to another.
+func printUpTo(ctx context.Context, r *audit.Reader, after, last int64, f audit.Filter, print func(audit.Record) error) error {
+	return eachPage(ctx, r, after, last, f, func(records []audit.Record) error {
 		for _, record := range records {
 			if err := print(record); err != nil {
 				return err
@@ -107,20 +116,21 @@ func printUpToNow(ctx context.Context, r *audit.Reader, after int64, f audit.Fil
 	})
 }
 
-// eachPage calls do with all records after a number, a page at a time.
-func eachPage(ctx context.Context, r *audit.Reader, after int64, f audit.Filter, do func([]audit.Record) error) error {
+// eachPage calls do with all records after one number and up to another, a page at a time.
+func eachPage(ctx context.Context, r *audit.Reader, after, last int64, f audit.Filter, do func([]audit.Record) error) error {
 	for {
 		records, err := r.Records(ctx, after, tailPage, f)
 		if err != nil {
 			return fmt.Errorf("read audit log: %w", err)
 		}
-		if err := do(records); err != nil {
+		end, _ := slices.BinarySearchFunc(records, last+1, func(r audit.Record, seq int64) int { return cmp.Compare(r.Seq, seq) })
+		if err := do(records[:end]); err != nil {
 			return err
 		}
-		if len(records) < tailPage {
+		if end < tailPage {
 			return nil
 		}
-		after = records[len(records)-1].Seq
+		after = records[end-1].Seq
 	}
 }
 
@@ -133,7 +143,7 @@ func beforeLast(ctx context.Context, r *audit.Reader, last int64, o tailOptions)
 	for span := int64(o.lines); ; span *= 8 {
 		from := max(0, last-span)
 		var numbers []int64 // of the last o.lines records found
-		err := eachPage(ctx, r, from, o.filter, func(records []audit.Record) error {
+		err := eachPage(ctx, r, from, last, o.filter, func(records []audit.Record) error {
 			for _, record := range records {
 				numbers = append(numbers, record.Seq)
 			}

@@ -63,6 +63,8 @@ func words(r audit.Record) (what, outcome, color string) {
 		return "backend " + spaced(r.Detail), join(": ", r.Backend, r.Text), backendColor(r.Detail)
 	case proxy.KindConfig:
 		return "setting " + r.Arg, r.Text, faint
+	case proxy.KindAccess:
+		return "access by " + r.Verb, join(", ", r.Arg, givenWords(r.Count), fromWords(r), r.Text), cyan
 	}
 	return string(r.Kind), join(", ", spaced(r.Detail), r.Arg, r.Text), plain
 }
@@ -142,6 +144,14 @@ func uidWords(uid string) string {
 		return ""
 	}
 	return "uid " + uid
+}
+
+// givenWords is how much of the log somebody was given.
+func givenWords(n int64) string {
+	if n == 0 {
+		return ""
+	}
+	return fmt.Sprintf("%d given out", n)
 }
 
 func fromWords(r audit.Record) string {
