@@ -143,6 +143,9 @@ func (l *Log) resume(ctx context.Context, w *writer) (err error) {
 	if w.seq, err = w.store.lastSeq(); err != nil {
 		return fmt.Errorf("audit log: %w", err)
 	}
+	if err := w.index.load(w.store); err != nil {
+		return fmt.Errorf("audit log: %w", err)
+	}
 	if err := l.openSealer(ctx, w); err != nil {
 		return fmt.Errorf("audit log: %w", err)
 	}

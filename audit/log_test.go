@@ -236,18 +236,6 @@ func TestCommitsAreShared(t *testing.T) {
 	}
 }
 
-func TestCommitsArePaced(t *testing.T) {
-	l := openLog(t, Options{})
-	id := newID()
-	start := time.Now()
-	for range 50 {
-		keep(t, l, command(id, "NOOP", "", "+OK"))
-	}
-	if n := time.Duration(l.Health().Commits); n > time.Since(start)/pace+2 {
-		t.Errorf("%d commits in %v", n, time.Since(start))
-	}
-}
-
 func TestWALStaysSmall(t *testing.T) {
 	l := openLog(t, Options{Durability: Relaxed})
 	ctx, cancel := context.WithCancel(t.Context())

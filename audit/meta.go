@@ -8,8 +8,9 @@ import (
 
 // Names in the table meta.
 const (
-	metaOrigin = "origin" // the log's name in its checkpoints
-	metaKey    = "key"    // the verifier key of the signing key in force; the newest start or key record has it, too
+	metaOrigin  = "origin"  // the log's name in its checkpoints
+	metaKey     = "key"     // the verifier key of the signing key in force; the newest start or key record has it, too
+	metaIndexed = "indexed" // the record up to which session_records is complete
 )
 
 // meta returns a value of the table meta, "" if there is none.

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"slices"
 	"strings"
 	"time"
 
@@ -22,6 +23,9 @@ func (w *where) and(term string, args ...any) {
 	w.terms = append(w.terms, term)
 	w.args = append(w.args, args...)
 }
+
+// copy returns conditions that may be added to.
+func (w *where) copy() *where { return &where{slices.Clone(w.terms), slices.Clone(w.args)} }
 
 // within asks that the column ip lies in p.
 func (w *where) within(p netip.Prefix) {
@@ -50,21 +54,26 @@ type queryer interface {
 
 // selectRecords reads records with a number in (after, last], oldest first.
 func selectRecords(ctx context.Context, q queryer, after, last int64, limit int, f Filter) ([]Record, error) {
-	w := f.where(after, last)
-	query := "SELECT " + recordColumns + " FROM records" + w.String() + " ORDER BY seq LIMIT ?"
-	rows, err := q.QueryContext(ctx, query, append(w.args, limit)...)
+	query, args := f.query(after, last, limit)
+	rows, err := q.QueryContext(ctx, query, args...)
 	if err != nil {
 		return nil, err
 	}
 	return collect(rows, func(r *Record) error { return r.scan(rows) })
 }
 
-func (f Filter) where(after, last int64) *where {
-	w := new(where)
-	w.and("seq > ? AND seq <= ?", after, last)
+func (f Filter) query(after, last int64, limit int) (query string, args []any) {
+	w := f.where()
 	if f.Session != 0 {
-		w.and("session = ? AND session <> 0", int64(f.Session)) // twice, or SQLite does not see the index
+		return ofSession(int64(f.Session), after, last, limit, w)
 	}
+	w.and("seq > ? AND seq <= ?", after, last)
+	return "SELECT " + recordColumns + " FROM records" + w.String() + " ORDER BY seq LIMIT ?", append(w.args, limit)
+}
+
+// where is what f asks of a record, but for its session.
+func (f Filter) where() *where {
+	w := new(where)
 	if f.User != "" {
 		w.and("user = ?", f.User)
 	}

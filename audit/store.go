@@ -27,6 +27,7 @@ type store struct {
 	block   *sqlite3.SQLiteStmt
 	signed  *sqlite3.SQLiteStmt
 	fact    *sqlite3.SQLiteStmt
+	place   *sqlite3.SQLiteStmt
 	args    []driver.Value // of the statement being run
 	named   []driver.NamedValue
 	backup  string // what was copied before a migration, "" if nothing was
@@ -145,6 +146,7 @@ func (s *store) prepareStatements() error {
 		{&s.block, "INSERT INTO blocks(level, n, hash) VALUES(?, ?, ?)"},
 		{&s.signed, "INSERT INTO checkpoints(size, note) VALUES(?, ?)"},
 		{&s.fact, "INSERT INTO meta(name, value) VALUES(?, ?) ON CONFLICT(name) DO UPDATE SET value = excluded.value"},
+		{&s.place, "INSERT INTO session_records(session_id, record) VALUES(?, ?)"},
 	} {
 		stmt, err := s.conn.Prepare(p.text)
 		if err != nil {
@@ -304,7 +306,7 @@ func (s *store) lastSeq() (int64, error) {
 // close frees the connection. The last connection to close empties the WAL into the database.
 func (s *store) close() error {
 	var errs []error
-	for _, stmt := range []*sqlite3.SQLiteStmt{s.begin, s.commit, s.record, s.session, s.block, s.signed, s.fact} {
+	for _, stmt := range []*sqlite3.SQLiteStmt{s.begin, s.commit, s.record, s.session, s.block, s.signed, s.fact, s.place} {
 		if stmt != nil {
 			errs = append(errs, stmt.Close())
 		}

@@ -60,6 +60,9 @@ func (e *encoder) left(place int, v driver.Value) driver.Value {
 
 // prune deletes the records with the numbers first to last, and keeps their hashes.
 func (s *store) prune(first, last int64) error {
+	if err := s.forgetPlaces(first, last); err != nil {
+		return err
+	}
 	args := []driver.Value{first, last}
 	if _, err := s.conn.Exec("INSERT INTO pruned(seq, hash) SELECT seq, hash FROM records WHERE seq BETWEEN ? AND ?", args); err != nil {
 		return err

@@ -121,10 +121,9 @@ func TestGoodReceiptsVouch(t *testing.T) {
 		for l.Health().OK {
 			time.Sleep(time.Millisecond)
 		}
+		commits := l.Health().Commits
 		pages.Add(30)
-		if err := well(l); err != nil {
-			t.Error(err)
-		}
+		waitFor(t, "a commit", func() bool { return l.Health().Commits > commits }) // it is soon full again
 	}
 	close(stop)
 	wg.Wait()
@@ -139,6 +138,16 @@ func TestGoodReceiptsVouch(t *testing.T) {
 		wantPromiseKept(t, l.Reader(), id.(proxy.SessionID), n.(int64))
 		return true
 	})
+}
+
+// waitFor returns when ok does so.
+func waitFor(t *testing.T, what string, ok func() bool) {
+	t.Helper()
+	for deadline := time.Now().Add(time.Minute); !ok(); time.Sleep(time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatalf("no %s within a minute", what)
+		}
+	}
 }
 
 func isClosed(c <-chan struct{}) bool {

@@ -10,8 +10,8 @@ import (
 )
 
 const (
-	// pace is the least time from one commit's begin to the next one's: those who come in between share
-	// the next. After a pause longer than that a commit begins at once.
+	// pace is the least time from one commit's end to the next one's begin, so that those whom it released come back
+	// and share the next. After a pause longer than that a commit begins at once.
 	pace = time.Millisecond
 	// firstBackoff and lastBackoff bound the time between two attempts to reopen a failing database.
 	firstBackoff = 100 * time.Millisecond
@@ -27,7 +27,10 @@ type writer struct {
 	live    *live
 	seq     int64 // of the newest record
 	sealer  sealer
+	index   sessionIndex
 	began   time.Time     // the last commit
+	ended   time.Time     // the last commit
+	shared  bool          // it was of more than one event
 	pace    time.Duration // between two commits
 	backoff time.Duration // before the next attempt to reopen
 	healed  time.Time     // when the last one succeeded
@@ -86,14 +89,17 @@ func (w *writer) wait() {
 	case <-due:
 	case <-w.log.closing:
 	}
-	w.pause(w.pace - time.Since(w.began))
+	if w.shared || w.log.opts.Durability == Relaxed {
+		w.pause(w.pace - time.Since(w.ended))
+	}
 }
 
 // nextDue returns when there is something to write next even if nothing is recorded.
 func (w *writer) nextDue() (at time.Time, ok bool) {
-	at, ok = w.live.nextDue()
-	if sign, is := w.sealer.nextDue(); is && (!ok || sign.Before(at)) {
-		return sign, true
+	for _, due := range []func() (time.Time, bool){w.live.nextDue, w.sealer.nextDue, w.index.nextDue} {
+		if next, is := due(); is && (!ok || next.Before(at)) {
+			at, ok = next, true
+		}
 	}
 	return at, ok
 }
@@ -148,8 +154,10 @@ func (w *writer) turn(more ...proxy.Event) {
 // fsync left behind in the page cache is anyone's guess.
 func (w *writer) commit(events []proxy.Event, lost *losses) error {
 	w.began = time.Now()
+	w.shared = len(events) > 1 // one who is alone has nobody to wait for
 	seq := w.seq
 	err := w.write(events, lost)
+	w.ended = time.Now()
 	if err == nil {
 		return nil
 	}
@@ -175,6 +183,9 @@ func (w *writer) write(events []proxy.Event, lost *losses) error {
 	if err := w.live.save(w.store, w.began); err != nil {
 		return err
 	}
+	if err := w.index.save(w.store, w.began, w.seq, w.isClosing()); err != nil {
+		return err
+	}
 	if err := w.sealer.sign(w.store, w.began, w.isClosing()); err != nil {
 		return err
 	}
@@ -196,6 +207,7 @@ func (w *writer) append(ev *proxy.Event) error {
 	if err := w.sealer.insert(w.store, &r); err != nil {
 		return err
 	}
+	w.index.add(&r, w.began)
 	w.seq++
 	return nil
 }
@@ -266,7 +278,7 @@ func (w *writer) reopen() error {
 	}
 	seq, err := s.lastSeq()
 	if err == nil {
-		err = w.sealer.load(context.Background(), w.log.reader, seq)
+		err = errors.Join(w.index.load(s), w.sealer.load(context.Background(), w.log.reader, seq))
 	}
 	if err != nil {
 		return errors.Join(err, s.close())

@@ -32,9 +32,23 @@ CREATE TABLE checkpoints (
   note TEXT NOT NULL
 ) STRICT;
 
--- What is true of the whole log: origin, the log's own name; key, the verifier key of the signing key in force.
+-- What is true of the whole log: origin, the log's own name; key, the verifier key of the signing key in force;
+-- indexed, the record up to which session_records is complete.
 CREATE TABLE meta (
   name  TEXT PRIMARY KEY,
   value TEXT NOT NULL
 ) STRICT, WITHOUT ROWID;
-INSERT INTO meta VALUES ('origin', 'postern/' || lower(hex(randomblob(16))));
+INSERT INTO meta VALUES ('origin', 'postern/' || lower(hex(randomblob(16)))),
+  ('indexed', (SELECT ifnull(max(seq), 0) FROM records));
+
+-- The records of each session, in place of an index: it is written behind them, many at a time (sessionindex.go).
+DROP INDEX records_session;
+CREATE TABLE session_records (
+  session_id INTEGER NOT NULL,
+  record     INTEGER NOT NULL, -- its seq
+  PRIMARY KEY (session_id, record)
+) STRICT, WITHOUT ROWID;
+CREATE VIEW session_log AS -- the same with the records that it has not got yet
+  SELECT session_id, record FROM session_records UNION ALL
+  SELECT session, seq FROM records WHERE session <> 0 AND seq > (SELECT CAST(value AS INTEGER) FROM meta WHERE name = 'indexed');
+INSERT INTO session_records SELECT session, seq FROM records WHERE session <> 0 ORDER BY session, seq;

@@ -1,0 +1,107 @@
+package audit
+
+import (
+	"cmp"
+	"database/sql/driver"
+	"slices"
+	"strconv"
+	"time"
+)
+
+const (
+	// indexRecords and indexEvery bound how many records, or for how long, wait to be found by their session's index.
+	indexRecords = 2048
+	indexEvery   = time.Second
+)
+
+// sessionIndex writes the table session_records, by which a session's records are found. It follows behind the
+// records: an index of SQLite's own would rewrite a page for each session in each commit, which cost two thirds of
+// what 64 sessions paid for a record. Numbers are gathered and written many at a time, in order of sessions.
+//
+// The row metaIndexed tells up to which record that is done; readers walk the few behind it. It is the writer's, and
+// like the sealer ahead of the table by the batch being written.
+type sessionIndex struct {
+	waiting []place
+	since   time.Time // when the first of them began to wait
+}
+
+// place is a record of a session.
+type place struct{ session, record int64 }
+
+// add notes a record.
+func (x *sessionIndex) add(r *Record, now time.Time) {
+	if r.Session == 0 {
+		return
+	}
+	if len(x.waiting) == 0 {
+		x.since = now
+	}
+	x.waiting = append(x.waiting, place{int64(r.Session), r.Seq})
+}
+
+// nextDue returns when what waits is to be written.
+func (x *sessionIndex) nextDue() (at time.Time, ok bool) {
+	return x.since.Add(indexEvery), len(x.waiting) > 0
+}
+
+// save writes what waits if that is due, or at once. The newest record is number last.
+func (x *sessionIndex) save(s *store, now time.Time, last int64, atOnce bool) error {
+	at, waits := x.nextDue()
+	if !waits || !atOnce && len(x.waiting) < indexRecords && now.Before(at) {
+		return nil
+	}
+	slices.SortFunc(x.waiting, func(a, b place) int {
+		return cmp.Or(cmp.Compare(a.session, b.session), cmp.Compare(a.record, b.record))
+	})
+	for _, p := range x.waiting {
+		if err := s.insertPlace(p); err != nil {
+			return err
+		}
+	}
+	x.waiting = x.waiting[:0]
+	if cap(x.waiting) > 2*indexRecords {
+		x.waiting = nil
+	}
+	return s.note(metaIndexed, strconv.FormatInt(last, 10))
+}
+
+// load takes up the records that are not in the table yet.
+func (x *sessionIndex) load(s *store) error {
+	rows, err := s.rows("SELECT session, seq FROM records WHERE seq > ("+selectIndexed+") AND session <> 0 ORDER BY seq", 2)
+	if err != nil {
+		return err
+	}
+	x.waiting = x.waiting[:0]
+	for _, row := range rows {
+		x.waiting = append(x.waiting, place{row[0].(int64), row[1].(int64)})
+	}
+	return nil
+}
+
+// selectIndexed asks up to which record session_records is complete.
+const selectIndexed = "SELECT ifnull(max(CAST(value AS INTEGER)), 0) FROM meta WHERE name = '" + metaIndexed + "'"
+
+// ofSession asks for the records of one session that w chooses, with a number in (after, last], oldest first.
+func ofSession(session, after, last int64, limit int, w *where) (query string, args []any) {
+	found, behind := w.copy(), w.copy()
+	found.and("session_id = ? AND record > ? AND record <= ?", session, after, last)
+	behind.and("session = ? AND seq > max(?, ("+selectIndexed+")) AND seq <= ?", session, after, last)
+	query = "SELECT * FROM (SELECT " + recordColumns + " FROM session_records CROSS JOIN records ON seq = record" + found.String() +
+		" ORDER BY record LIMIT ?) UNION ALL SELECT * FROM (SELECT " + recordColumns + " FROM records" + behind.String() +
+		" ORDER BY seq LIMIT ?) ORDER BY seq LIMIT ?"
+	return query, slices.Concat(found.args, []any{limit}, behind.args, []any{limit, limit})
+}
+
+// insertPlace adds a record to its session's.
+func (s *store) insertPlace(p place) error {
+	s.args = append(s.args[:0], p.session, p.record)
+	return s.run(s.place)
+}
+
+// forgetPlaces takes the records with the numbers first to last out of the index.
+func (s *store) forgetPlaces(first, last int64) error {
+	const query = `DELETE FROM session_records WHERE (session_id, record) IN
+		(SELECT session, seq FROM records WHERE seq BETWEEN ? AND ? AND session <> 0)`
+	_, err := s.conn.Exec(query, []driver.Value{first, last})
+	return err
+}
