@@ -1,6 +1,7 @@
 package audit
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -15,8 +16,11 @@ import (
 //
 // It makes neither a database nor a key, so that a copy which lies apart from its key stays as it is.
 func Append(ctx context.Context, o Options, ev proxy.Event) error {
-	if _, err := os.Stat(o.Path); err != nil {
-		return fmt.Errorf("audit log: %w", err)
+	o.Key = cmp.Or(o.Key, KeyPath(o.Path))
+	for _, path := range []string{o.Path, o.Key} {
+		if _, err := os.Stat(path); err != nil {
+			return fmt.Errorf("find the log and its key, which a copy has none of: %w", err)
+		}
 	}
 	lock, err := takeLock(o.Path)
 	if err != nil {

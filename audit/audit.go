@@ -50,6 +50,7 @@ type Options struct {
 	Durability Durability   // default Strict
 	OnFailure  OnFailure    // default Refuse
 	Version    string       // of the program, written in the start record
+	User       string       // of the system, who runs the program; written in the start and stop records
 	Logger     *slog.Logger // tells of failing, healing and recovery; nil discards
 
 	// For tests.

@@ -126,7 +126,7 @@ func (l *Log) begin(ctx context.Context, w *writer) error {
 	if err != nil {
 		return fmt.Errorf("audit log: close what a crash left open: %w", err)
 	}
-	start := proxy.Event{Time: time.Now(), Kind: proxy.KindStart, Detail: l.opts.detail(), Arg: w.sealer.key.verifier}
+	start := proxy.Event{Time: time.Now(), Kind: proxy.KindStart, Detail: l.opts.detail(), Arg: w.sealer.key.verifier, User: l.opts.User}
 	b := newBatch(append(orphans, start))
 	if err := w.commit(b.events, nil); err != nil {
 		return fmt.Errorf("audit log: write the start record: %w: %s", err, remedy(err, l.opts.Path))

@@ -295,7 +295,7 @@ func (w *writer) finish() error {
 		}
 	}
 	if w.store != nil {
-		w.turn(proxy.Event{Time: time.Now(), Kind: proxy.KindStop, Detail: w.log.opts.detail()})
+		w.turn(proxy.Event{Time: time.Now(), Kind: proxy.KindStop, Detail: w.log.opts.detail(), User: w.log.opts.User})
 	}
 	if w.store == nil {
 		return fmt.Errorf("close audit log: the last events were lost: %s", w.log.Health().Err)

@@ -47,6 +47,7 @@ func (s *Server) sessions(r *http.Request) (any, error) {
 	if err != nil {
 		return nil, err
 	}
+	s.accesses.note(r, listed(r.URL.Query()))
 	found, err := s.o.Log.Sessions(r.Context(), q)
 	if err != nil {
 		return nil, err
@@ -64,6 +65,7 @@ func (s *Server) session(r *http.Request) (any, error) {
 	if err != nil {
 		return nil, err
 	}
+	s.accesses.note(r, "session "+id.String())
 	return s.o.Log.Session(r.Context(), id)
 }
 
@@ -81,6 +83,7 @@ func (s *Server) records(r *http.Request) (any, error) {
 	if err != nil {
 		return nil, err
 	}
+	s.accesses.note(r, "session "+id.String())
 	found, err := s.o.Log.Transcript(r.Context(), id, after, clamp(limit))
 	if err != nil {
 		return nil, err

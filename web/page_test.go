@@ -2,6 +2,7 @@ package web
 
 import (
 	"context"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -32,6 +33,7 @@ func TestPage(t *testing.T) {
 		{"failing log", failingLog},
 		{"banners", bannersOnPage},
 		{"both legs", bothLegs},
+		{"life of the log", lifeOfTheLog},
 		{"behind", pageBehind},
 		{"twenty thousand rows", manyRows},
 		{"axe", axePage},
@@ -337,6 +339,47 @@ func bothLegs(t *testing.T, browser context.Context) {
 	s.record(connect)
 	p.do(chromedp.Navigate(s.url("/#/session/" + k.id.String())))
 	p.until(`document.querySelector(".facts")?.innerText.includes("as mail and by its key sha256//AA=")`)
+}
+
+// lifeOfTheLog shows the records that are of no session, in words.
+func lifeOfTheLog(t *testing.T, browser context.Context) {
+	told := []struct {
+		ev    proxy.Event
+		words string
+	}{
+		{proxy.Event{Kind: proxy.KindConfig, Arg: "backend-tls", Text: "stls"}, "setting backend-tls = stls"},
+		{proxy.Event{Kind: proxy.KindConfig, Arg: "listen-pop3"}, "setting listen-pop3 = none"},
+		{proxy.Event{Kind: proxy.KindAccess, Verb: "sessions", Arg: "--user=<b>ada</b>", User: "grace", Count: 3, Text: "as postern"},
+			"access by sessions --user=<b>ada</b>, 3 given out, as postern"},
+		{proxy.Event{Kind: proxy.KindAccess, Verb: "dashboard", Arg: "live"}, "access by dashboard live"},
+		{proxy.Event{Kind: proxy.KindState, Detail: "failing", Text: "no space left on device"}, "log failing: no space left on device"},
+		{proxy.Event{Kind: proxy.KindState, Detail: "space_low", Text: "76 % used"}, "log space low: 76 % used"},
+		{proxy.Event{Kind: proxy.KindState, Detail: "recovered"}, "log recovered"},
+		{proxy.Event{Kind: proxy.KindRetention, Detail: "deleted", Arg: "sessions older than 365 days", Count: 4000, Text: "17-9041"},
+			"retention 4,000 records deleted, by the rule sessions older than 365 days"},
+		{proxy.Event{Kind: "hold", Verb: "add", Arg: "user ada", Text: "case 17"}, "hold begun: user ada, case 17"},
+		{proxy.Event{Kind: "hold", Verb: "release", Arg: "user ada"}, "hold released: user ada"},
+		{proxy.Event{Kind: proxy.KindKey, Arg: "postern/0a+1b2c3d4e+AbCd"}, "key checkpoints are signed with postern/0a+1b2c3d4e+AbCd from here on"},
+		{proxy.Event{Kind: proxy.KindGap, Count: 7}, "gap 7 events not recorded"},
+		{proxy.Event{Kind: proxy.KindAsked, Verb: "UIDL", Status: "+OK"}, "asked UIDL by Postern itself: +OK"},
+	}
+	s := newScene(t, nil)
+	for _, one := range told {
+		one.ev.Time = time.Now()
+		s.record(one.ev)
+	}
+	p := newTab(t, browser, s.url("/"))
+	p.until(`document.querySelectorAll(".record").length > ` + jsonOf(t, len(told)))
+	shown := eval[[]string](p, `[...document.querySelectorAll(".record .event.wide")].map((e) => e.innerText.replace(/\s+/g, " "))`)
+	for _, one := range told {
+		if !slices.Contains(shown, one.words) {
+			t.Errorf("no %q in the stream:\n%s", one.words, strings.Join(shown, "\n"))
+		}
+	}
+	tones := eval[string](p, `[...document.querySelectorAll(".record.state")].map((e) => /tone-\w+/.exec(e.className)[0]).join(" ")`)
+	if tones != "tone-bad tone-warn tone-plain" {
+		t.Errorf("the colours of failing, low on space and recovered are %s", tones)
+	}
 }
 
 func pageBehind(t *testing.T, browser context.Context) {

@@ -97,6 +97,7 @@ func (s *Server) watch(w http.ResponseWriter, r *http.Request) {
 		s.o.Logger.Debug("refuse viewer", "err", err)
 		return
 	}
+	s.accesses.note(r, "live")
 	v := &viewer{s: s, conn: conn, batches: make(chan []audit.Record)}
 	v.serve(r.FormValue("after"), r.FormValue("log"))
 }

@@ -7,6 +7,7 @@
 //
 // Invariants:
 //   - Nothing is shown that is not committed: every frame comes from the log's Tail or Snapshot.
+//   - Who reads is on record before the answer goes out (Options.Record), once a minute for each address and thing.
 //   - Nobody waits for a viewer. A slow browser lags, then loses its connection, and resumes from the last
 //     record it saw; the log does not know of it.
 //   - What came over the wire is data in JSON, and text in the page; the policy sent with every answer lets
@@ -39,6 +40,7 @@ type Options struct {
 	Warnings     []string             // settings that somebody ought to look at, in words
 	Version      string               // of the program
 	Hint         []string             // commands that make the first session, for an empty page
+	Record       func(proxy.Event)    // keeps who read the log; nil func: nobody does
 	Logger       *slog.Logger         // tells what the browser is not told; nil discards
 }
 
@@ -47,6 +49,7 @@ type Server struct {
 	o        Options
 	handler  http.Handler
 	upgrader websocket.Upgrader
+	accesses accesses
 
 	ctx  context.Context // ends with Close, and with it every viewer
 	stop context.CancelFunc
@@ -71,7 +74,7 @@ func New(o Options) *Server {
 	if o.Turns == nil {
 		o.Turns = func() []Turn { return nil }
 	}
-	s := &Server{o: o, upgrader: newUpgrader()}
+	s := &Server{o: o, upgrader: newUpgrader(), accesses: accesses{record: o.Record}}
 	s.ctx, s.stop = context.WithCancel(context.Background())
 	s.handler = s.routes()
 	return s

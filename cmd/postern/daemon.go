@@ -90,6 +90,7 @@ func (d *daemon) open(ctx context.Context, h hint) (err error) {
 	if d.audit, err = d.openAudit(ctx); err != nil {
 		return fmt.Errorf("open audit log: %w", err)
 	}
+	d.recordConfig()
 	if err := d.openCertificates(ctx); err != nil {
 		return err
 	}
@@ -122,7 +123,7 @@ func (d *daemon) openAudit(ctx context.Context) (*audit.Log, error) {
 		return nil, err
 	}
 	return audit.Open(ctx, audit.Options{Path: d.config.AuditPath(), Durability: durability, OnFailure: onFailure,
-		Version: version(), Logger: d.log})
+		Version: version(), User: userName(os.Getuid()), Logger: d.log})
 }
 
 func limits(c *config.Config) proxy.Limits {
@@ -143,7 +144,8 @@ func (d *daemon) openPages(h hint) {
 		commands = h(d)
 	}
 	d.pages = web.New(web.Options{Log: d.audit.Reader(), Health: d.audit.Health, Stats: d.relay.Stats, Ready: d.ready,
-		Certificates: d.forDashboard, Turns: d.turns.list, Warnings: warnings(d.config), Version: version(), Hint: commands, Logger: d.log})
+		Certificates: d.forDashboard, Turns: d.turns.list, Warnings: warnings(d.config), Version: version(), Hint: commands,
+		Record: func(ev proxy.Event) { d.audit.Record(ev) }, Logger: d.log})
 	d.http = &http.Server{Handler: d.pages.Handler(), ReadHeaderTimeout: headerTime, IdleTimeout: idleTime,
 		MaxHeaderBytes: headerOctets, ErrorLog: slog.NewLogLogger(d.log.Handler(), slog.LevelDebug)}
 }

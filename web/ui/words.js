@@ -51,23 +51,31 @@ export function happened(r) {
     case 'refused': return ['refused', `${plural(r.count || 1, 'connection')}: ${spoken(r.detail)}`];
     case 'certificate': return ['certificate', `${spoken(r.detail)}: ${[r.arg, r.text].filter(Boolean).map(wire).join(', ')}`];
     case 'backend': return ['backend', `${spoken(r.detail)}${r.text ? `: ${wire(r.text)}` : ''}`];
-    case 'config': return ['setting', `${wire(r.arg)} = ${wire(r.text)}`];
-    case 'gap': return ['gap', `${count(r.count)} events were not recorded`];
+    case 'asked': return ['asked', `${wire(r.verb)} by Postern itself: ${wire(r.status || 'no reply')}`];
+    case 'config': return ['setting', `${wire(r.arg)} = ${wire(r.text || 'none')}`];
+    case 'access': return ['access', `by ${phrase(r.verb, r.arg)}${r.count > 0 ? `, ${count(r.count)} given out` : ''}${r.text ? `, ${wire(r.text)}` : ''}`];
+    case 'state': return ['log', `${spoken(r.detail)}${r.text ? `: ${wire(r.text)}` : ''}`];
+    case 'retention': return ['retention', `${plural(r.count ?? 0, 'record')} ${spoken(r.detail)}, by the rule ${wire(r.arg)}`];
+    case 'hold': return ['hold', `${r.verb === 'release' ? 'released' : 'begun'}: ${wire(r.arg)}${r.text ? `, ${wire(r.text)}` : ''}`];
+    case 'key': return ['key', `checkpoints are signed with ${wire(r.arg)} from here on`];
+    case 'gap': return ['gap', r.count > 0 ? `${plural(r.count, 'event')} not recorded` : 'some of this session was not recorded'];
     default: return [wire(r.kind), spoken(r.detail)];
   }
 }
+
+const phrase = (...words) => words.filter(Boolean).map(wire).join(' ');
 
 export const fate = (detail) => ({ committed: 'deleted', rolled_back: 'kept: rolled back', unknown: 'fate unknown' })[detail] ?? spoken(detail);
 
 const good = ['obtained', 'renewed', 'reloaded'];
 
 // grave tells what clients notice, or will soon.
-const grave = (r) => (r.kind === 'certificate' && ['failed', 'expired', 'revoked'].includes(r.detail)) || (r.kind === 'backend' && r.detail === 'down');
+const grave = (r) => ({ certificate: ['failed', 'expired', 'revoked'], backend: ['down'], state: ['failing', 'space_critical'] })[r.kind]?.includes(r.detail);
 
 // tone is the colour of a record in the stream.
 export function tone(r) {
   if (r.kind === 'command') return family(r.verb);
-  if (r.kind === 'anomaly' || r.kind === 'refused') return 'warn';
+  if (r.kind === 'anomaly' || r.kind === 'refused' || r.detail === 'space_low') return 'warn';
   if (r.kind === 'gap' || grave(r)) return 'bad';
   if (r.kind === 'certificate') return good.includes(r.detail) ? 'plain' : 'warn';
   if (r.kind === 'delete' || r.kind === 'intent') return 'drop';

@@ -20,6 +20,7 @@ type Setting struct {
 	Min     int64               // of a number; of a duration in nanoseconds
 	Max     int64               // 0 for none
 	Twice   bool                // the same value may stand in a list twice
+	token   bool                // the path of the URL may be a password
 	check   func(string) string // says what is wrong with one text value, "" for nothing
 	field   func(*Config) any   // points at the field: *string, *bool, *int, *time.Duration or *[]string
 }

@@ -1,6 +1,7 @@
 package show
 
 import (
+	"cmp"
 	"fmt"
 	"strings"
 
@@ -31,10 +32,6 @@ func (p *Printer) Record(r audit.Record) error {
 // the caller escapes them.
 func words(r audit.Record) (what, outcome, color string) {
 	switch r.Kind {
-	case proxy.KindStart:
-		return "log opened", spaced(r.Detail), faint
-	case proxy.KindStop:
-		return "log closed", spaced(r.Detail), faint
 	case proxy.KindConnect:
 		return "connect", join(", ", "from "+r.Peer.String(), r.Listener, tlsWords(r.TLS), behindWords(r.BackendTLS)), legColor(r.TLS)
 	case proxy.KindTLS:
@@ -55,16 +52,33 @@ func words(r audit.Record) (what, outcome, color string) {
 		return "end by " + r.Side, join(", ", endWords(r.Detail, r.Text), Span(r.Duration), trafficWords(r.Received, r.Sent)), cyan
 	case proxy.KindRefused:
 		return "refused " + plural(r.Count, "connection"), join(", ", spaced(r.Detail), fromWords(r), r.Listener), yellow
-	case proxy.KindGap:
-		return "GAP", plural(r.Count, "event") + " could not be recorded", red
 	case proxy.KindCertificate:
 		return "certificate " + spaced(r.Detail), join(": ", r.Arg, r.Text), certificateColor(r.Detail)
 	case proxy.KindBackend:
 		return "backend " + spaced(r.Detail), join(": ", r.Backend, r.Text), backendColor(r.Detail)
+	}
+	return ofLog(r)
+}
+
+// ofLog tells a record of the log's own life.
+func ofLog(r audit.Record) (what, outcome, color string) {
+	switch r.Kind {
+	case proxy.KindStart:
+		return "log opened", spaced(r.Detail), faint
+	case proxy.KindStop:
+		return "log closed", spaced(r.Detail), faint
 	case proxy.KindConfig:
-		return "setting " + r.Arg, r.Text, faint
+		return "setting " + r.Arg, cmp.Or(r.Text, "none"), faint
 	case proxy.KindAccess:
 		return "access by " + r.Verb, join(", ", r.Arg, givenWords(r.Count), fromWords(r), r.Text), cyan
+	case proxy.KindGap:
+		return "GAP", gapWords(r), red
+	case proxy.KindState:
+		return "log: " + spaced(r.Detail), r.Text, logColor(r.Detail)
+	case proxy.KindRetention:
+		return fmt.Sprintf("retention %s %s", spaced(r.Detail), plural(r.Count, "record")), join(", ", r.Arg, numbersWords(r.Text)), yellow
+	case proxy.KindKey:
+		return "new key for checkpoints", r.Arg, yellow
 	}
 	return string(r.Kind), join(", ", spaced(r.Detail), r.Arg, r.Text), plain
 }
@@ -144,6 +158,33 @@ func uidWords(uid string) string {
 		return ""
 	}
 	return "uid " + uid
+}
+
+// gapWords tells a loss, of which inside a session there is no count.
+func gapWords(r audit.Record) string {
+	lost := "some of this session"
+	if r.Session == 0 {
+		lost = plural(r.Count, "event")
+	}
+	return lost + " could not be recorded"
+}
+
+func logColor(state string) string {
+	switch state {
+	case "failing", "space_critical":
+		return red
+	case "space_low":
+		return yellow
+	}
+	return green
+}
+
+// numbersWords names the span of records that a retention run walked.
+func numbersWords(span string) string {
+	if span == "" {
+		return ""
+	}
+	return "in records " + span
 }
 
 // givenWords is how much of the log somebody was given.
