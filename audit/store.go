@@ -48,7 +48,7 @@ func openStore(path string, maxPages *atomic.Int64) (*store, error) {
 	if err := private(path); err != nil {
 		return nil, err
 	}
-	conn, err := (&sqlite3.SQLiteDriver{}).Open(dsn(path, "mode=rw"))
+	conn, err := (&sqlite3.SQLiteDriver{}).Open(dsn(path, "mode=rw&_mutex=no"))
 	if err != nil {
 		return nil, fmt.Errorf("open %s: %w", path, foreign(err))
 	}
