@@ -53,9 +53,16 @@ type Options struct {
 	User       string       // of the system, who runs the program; written in the start and stop records
 	Logger     *slog.Logger // tells of failing, healing and recovery; nil discards
 
+	// Reserve is how many octets are kept ready beside the database, so that sessions can be ended with their records
+	// when the disk is full; 0: 8 MiB, negative: none. Room is how many the log may take, for the warnings that they
+	// come to an end; 0: all that its file system has.
+	Reserve, Room int64
+
 	// For tests.
 	maxPages *atomic.Int64 // the database may not outgrow this many pages; nil is no bound
 	stall    time.Duration // default stallLimit
+	slow     time.Duration // default slowCommit
+	statfs   func(path string) (capacity, error)
 }
 
 // Durability says what a good Receipt promises.
@@ -132,4 +139,8 @@ type Health struct {
 	Signed     int64     `json:"signed"`       // the newest record that a checkpoint vouches for
 	Durability string    `json:"durability"`
 	OnFailure  string    `json:"on_failure"`
+	Failures   int64     `json:"failures"` // how often it began to fail since Open
+	Slow       bool      `json:"slow"`     // commits take long
+	Space      Space     `json:"space"`
+	Latency    Latency   `json:"-"` // of commits
 }

@@ -43,6 +43,7 @@ type Log struct {
 	newest    Checkpoint
 	signed    chan struct{} // closed and replaced after each checkpoint
 	cosigning []*cosigning  // what the next commit adds to checkpoints
+	pulse     pulse
 }
 
 var _ proxy.Recorder = (*Log)(nil)
@@ -111,6 +112,15 @@ func newLog(o Options, reader *Reader) *Log {
 	if l.opts.stall == 0 {
 		l.opts.stall = stallLimit
 	}
+	if l.opts.slow == 0 {
+		l.opts.slow = slowCommit
+	}
+	if l.opts.Reserve == 0 {
+		l.opts.Reserve = defaultReserve
+	}
+	if l.opts.statfs == nil {
+		l.opts.statfs = spaceOf
+	}
 	l.room.L = &l.mu
 	reader.grown = l.growth
 	return l
@@ -131,7 +141,7 @@ func (l *Log) begin(ctx context.Context, w *writer) error {
 	if err := w.commit(b.events, nil); err != nil {
 		return fmt.Errorf("audit log: write the start record: %w: %s", err, remedy(err, l.opts.Path))
 	}
-	l.committed(b, w.seq, w.seq-seq, w.sealer.newest)
+	l.committed(b, w.seq, w.seq-seq, w.sealer.newest, true)
 	if len(orphans) > 0 {
 		l.log.Warn("closed sessions that the last run left open", "records", len(orphans))
 	}
@@ -140,6 +150,9 @@ func (l *Log) begin(ctx context.Context, w *writer) error {
 
 // resume lets w go on where the database ends.
 func (l *Log) resume(ctx context.Context, w *writer) (err error) {
+	if err := w.store.rewriteWAL(); err != nil && !errors.Is(err, errRead) { // the run before may have ended in trouble
+		return fmt.Errorf("audit log: %w: %s", err, remedy(err, l.opts.Path))
+	}
 	if w.seq, err = w.store.lastSeq(); err != nil {
 		return fmt.Errorf("audit log: %w", err)
 	}
@@ -212,28 +225,37 @@ func (l *Log) nudge() {
 }
 
 // take hands the gathered batch and what was lost before it to the writer, and begins a new batch in spare.
-func (l *Log) take(spare []proxy.Event) (*batch, *losses) {
+// While the disk is full only the ends of sessions are taken.
+func (l *Log) take(spare []proxy.Event, ends bool) (b *batch, lost *losses) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	b, lost := l.gathering, l.losses
-	l.gathering, l.losses = newBatch(spare), nil
+	b, l.gathering = l.gathering, newBatch(spare)
+	if ends {
+		lost = l.losses.takeEnded()
+	} else {
+		lost, l.losses = l.losses, nil
+	}
 	l.room.Broadcast()
 	return b, lost
 }
 
-// committed tells everyone that waits: first the sessions, then the readers.
-func (l *Log) committed(b *batch, seq, records int64, newest Checkpoint) {
+// committed tells everyone that waits: first the sessions, then the readers. Unless heals is false the log is well from
+// here on; committed returns the outage that this ended, if there was one.
+func (l *Log) committed(b *batch, seq, records int64, newest Checkpoint, heals bool) (o outage, healed bool) {
 	l.mu.Lock()
 	b.settleLocked(nil)
 	l.lastSeq, l.commits, l.records = seq, l.commits+1, l.records+records
 	l.signLocked(newest)
 	close(l.grown)
 	l.grown = make(chan struct{})
-	healed, broke := l.healLocked()
+	if heals {
+		o, healed = l.healLocked()
+	}
 	l.mu.Unlock()
 	if healed {
-		l.log.Info("audit log is being written again", "path", l.opts.Path, "failed_for", time.Since(broke))
+		l.log.Info("audit log is being written again", "path", l.opts.Path, "failed_for", o.until.Sub(o.since))
 	}
+	return o, healed
 }
 
 // growth returns the channel that the next commit closes.
@@ -258,6 +280,7 @@ func (l *Log) Health() Health {
 		OK: l.verdict == nil, Err: reason, Since: l.since.UTC(), Lost: l.lost,
 		Queue: len(l.gathering.events), LastSeq: l.lastSeq, Commits: l.commits, Records: l.records, Signed: l.newest.Size,
 		Durability: l.opts.Durability.String(), OnFailure: l.opts.OnFailure.String(),
+		Failures: l.fails, Slow: l.pulse.slow, Space: l.pulse.space, Latency: l.pulse.latency,
 	}
 }
 

@@ -32,6 +32,9 @@ func openLog(t testing.TB, o Options) *Log {
 	if o.Path == "" {
 		o.Path = filepath.Join(t.TempDir(), "audit.db")
 	}
+	if o.statfs == nil {
+		o.statfs = roomy
+	}
 	l, err := Open(context.Background(), o)
 	if err != nil {
 		t.Fatal(err)
@@ -39,6 +42,9 @@ func openLog(t testing.TB, o Options) *Log {
 	t.Cleanup(func() { l.Close() })
 	return l
 }
+
+// roomy is a disk of a terabyte that nobody has used.
+func roomy(string) (capacity, error) { return capacity{free: 1 << 40}, nil }
 
 // keep records events and waits for the last.
 func keep(t testing.TB, l *Log, events ...proxy.Event) {
@@ -117,7 +123,7 @@ func story(recs []Record) string {
 			fmt.Fprintf(&b, ":%s", r.Verb)
 		case proxy.KindDelete:
 			fmt.Fprintf(&b, ":%d:%s", r.Message, r.Detail)
-		case proxy.KindEnd:
+		case proxy.KindEnd, proxy.KindState:
 			fmt.Fprintf(&b, ":%s", r.Detail)
 		}
 	}

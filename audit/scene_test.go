@@ -189,14 +189,17 @@ func fill(l *Log, ev proxy.Event, on OnFailure) error {
 }
 
 // well waits until the log is healed.
-func well(l *Log) error {
-	for range 1000 {
-		if l.Health().OK {
+func well(l *Log) error { return await(l, func(h Health) bool { return h.OK }) }
+
+// await waits for a state of the log's health.
+func await(l *Log, is func(Health) bool) error {
+	for range 2000 {
+		if is(l.Health()) {
 			return nil
 		}
 		time.Sleep(10 * time.Millisecond)
 	}
-	return fmt.Errorf("the log did not heal: %+v", l.Health())
+	return fmt.Errorf("what was waited for did not come: %+v", l.Health())
 }
 
 func TestFullDisk(t *testing.T) {
@@ -209,10 +212,10 @@ func TestFullDisk(t *testing.T) {
 				t.Fatal(err)
 			}
 			recs := records(t, path)
-			if !strings.HasSuffix(story(recs), "NOOP gap gap connect stop") {
+			if !strings.HasSuffix(story(recs), "NOOP state:failing gap gap state:recovered connect stop") {
 				t.Errorf("the log ends with %s", story(recs[len(recs)-5:]))
 			}
-			gap := recs[len(recs)-4]
+			gap := recs[len(recs)-5]
 			if gap.Count < 1 || !strings.Contains(gap.Detail, "free space on") {
 				t.Errorf("the gap says %+v", gap)
 			}

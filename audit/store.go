@@ -313,3 +313,15 @@ func (s *store) close() error {
 	}
 	return errors.Join(append(errs, s.conn.Close())...)
 }
+
+var errRead = errors.New("the database is being read by a program that does not end")
+
+// rewriteWAL writes what is in the WAL into the database and begins the WAL anew. After a write or a sync that failed
+// the system holds pages for clean that may not be on disk; a record behind such a page would be lost with it.
+func (s *store) rewriteWAL() error {
+	busy, err := s.number("PRAGMA wal_checkpoint(TRUNCATE)")
+	if err == nil && busy != 0 {
+		err = errRead
+	}
+	return err
+}

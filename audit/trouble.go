@@ -24,6 +24,7 @@ type trouble struct {
 	verdict *batch    // the Receipt of every event while the log is failing or closed; nil while it is well
 	reason  string    // why it is failing
 	since   time.Time // when it began to fail, or to be well
+	fails   int64     // how often it began to fail since Open
 	lost    int64     // events not recorded since Open
 	losses  *losses   // what the next commit has to tell of; nil if nothing
 
@@ -35,71 +36,6 @@ type trouble struct {
 
 // maxWounds bounds the sessions whose losses are remembered one by one; beyond it they are only counted.
 const maxWounds = 65_536
-
-// losses are events that could not be recorded.
-type losses struct {
-	count    int64
-	reason   string // why the log was failing
-	sessions map[proxy.SessionID]wound
-}
-
-// wound is what one session lost. Its end is kept in memory until it can be recorded: a session must
-// not stand in the log as live for ever.
-type wound struct {
-	begin bool // it began while the log was failing: the log does not know it
-	end   *proxy.Event
-}
-
-// add takes in one event and reports whether it is lost.
-func (l *losses) add(ev *proxy.Event) bool {
-	w, known := l.sessions[ev.Session]
-	if ev.Session == 0 || !known && len(l.sessions) >= maxWounds {
-		l.count++
-		return true
-	}
-	switch {
-	case ev.Kind == proxy.KindEnd && w.begin:
-		delete(l.sessions, ev.Session) // it came and went unseen
-		l.count++
-		return true
-	case ev.Kind == proxy.KindEnd:
-		end := *ev
-		w.end = &end
-	case ev.Kind == proxy.KindConnect:
-		w.begin = true
-	}
-	l.sessions[ev.Session] = w
-	if w.end == nil {
-		l.count++
-	}
-	return w.end == nil
-}
-
-// merge takes in losses that are older, and returns how many events are found to be lost only now.
-func (l *losses) merge(old *losses) (lost int64) {
-	if old == nil {
-		return 0
-	}
-	l.count += old.count
-	if l.reason == "" {
-		l.reason = old.reason
-	}
-	for id, was := range old.sessions {
-		is := l.sessions[id]
-		is.begin = is.begin || was.begin
-		if is.end == nil {
-			is.end = was.end
-		}
-		if is.begin && is.end != nil {
-			delete(l.sessions, id)
-			lost++ // the end, kept until now for nothing
-			continue
-		}
-		l.sessions[id] = is
-	}
-	l.count += lost
-	return lost
-}
 
 // lossesLocked returns where losses are noted until the next commit takes them.
 func (l *Log) lossesLocked() *losses {
@@ -135,8 +71,9 @@ func (l *Log) isWoundedLocked(ev *proxy.Event) bool {
 	return wounded
 }
 
-// failed notes that a commit of b, and of the losses before it, has failed.
-func (l *Log) failed(err error, b *batch, lost *losses) {
+// failed notes that a commit of b, and of the losses before it, has failed. It returns since when the log is failing,
+// and why.
+func (l *Log) failed(err error, b *batch, lost *losses) (since time.Time, reason string) {
 	l.mu.Lock()
 	l.lost += l.lossesLocked().merge(lost)
 	for i := range b.events {
@@ -144,8 +81,10 @@ func (l *Log) failed(err error, b *batch, lost *losses) {
 	}
 	news := l.breakLocked(err)
 	b.settleLocked(l.scarErr())
+	since, reason = l.since, l.reason
 	l.mu.Unlock()
 	l.report(news)
+	return since, reason
 }
 
 // stalled notes that the commit of b takes too long. It may still succeed: then the log is well again.
@@ -173,6 +112,7 @@ func (l *Log) breakLocked(err error) (news bool) {
 	news = l.reason == ""
 	if news {
 		l.since = time.Now()
+		l.fails++
 	}
 	l.reason = err.Error() + ": " + remedy(err, l.opts.Path)
 	l.scar = settled(l.scarErr())
@@ -184,26 +124,32 @@ func (l *Log) breakLocked(err error) (news bool) {
 	}
 	l.gathering.settleLocked(l.scarErr())
 	l.gathering = newBatch(nil)
-	l.lossesLocked().reason = l.reason // there is a gap to tell of, if only in time
+	l.lossesLocked().reason = l.reason
 	l.room.Broadcast()
 	return news
 }
 
-// healLocked lets events in again after a commit that succeeded. It reports whether the log was broken,
-// and since when.
-func (l *Log) healLocked() (healed bool, broke time.Time) {
+// outage is a time during which the log could not be written.
+type outage struct {
+	since, until time.Time // until is zero while it lasts
+	reason       string
+}
+
+// healLocked lets events in again after a commit that succeeded. It returns the outage that has ended, none if the log
+// was well.
+func (l *Log) healLocked() (o outage, healed bool) {
 	if l.reason == "" {
-		return false, broke
+		return o, false
 	}
-	broke = l.since
-	l.reason, l.since = "", time.Now()
+	o = outage{l.since, time.Now(), l.reason}
+	l.reason, l.since = "", o.until
 	if !l.closed {
 		l.verdict = nil
 	}
 	if l.losses != nil {
 		l.nudge() // what was lost during the commit is told of by the next
 	}
-	return true, broke
+	return o, true
 }
 
 func (l *Log) report(news bool) {
@@ -218,17 +164,27 @@ func (l *Log) report(news bool) {
 func remedy(err error, path string) string {
 	e, _ := errors.AsType[sqlite3.Error](err)
 	switch {
-	case e.Code == sqlite3.ErrFull, isErrno(err, e, syscall.ENOSPC), isErrno(err, e, syscall.EDQUOT),
-		isErrno(err, e, syscall.EFBIG):
+	case isFull(err):
 		return "free space on the disk of " + filepath.Dir(path)
 	case e.Code == sqlite3.ErrBusy || e.Code == sqlite3.ErrLocked:
 		return "another program keeps " + path + " locked: end it"
 	case e.Code == sqlite3.ErrReadonly || e.Code == sqlite3.ErrCantOpen || errors.Is(err, fs.ErrPermission):
 		return "make " + path + " and its directory writable for this user"
+	case errors.Is(err, errGone):
+		return "put back what was taken away, or stop postern and restore a backup"
+	case errors.Is(err, errRead):
+		return "end the program that reads " + path
 	case e.Code == sqlite3.ErrCorrupt || errors.Is(err, ErrNotALog):
 		return "move " + path + " away, keep it, and restore a backup"
 	}
 	return "look after the disk of " + filepath.Dir(path)
+}
+
+// isFull tells whether what failed wanted room.
+func isFull(err error) bool {
+	e, _ := errors.AsType[sqlite3.Error](err)
+	return e.Code == sqlite3.ErrFull || isErrno(err, e, syscall.ENOSPC) || isErrno(err, e, syscall.EDQUOT) ||
+		isErrno(err, e, syscall.EFBIG)
 }
 
 // isErrno tells whether the system said no, to SQLite or to us.

@@ -290,7 +290,7 @@ func TestStall(t *testing.T) {
 	}
 	other := newID()
 	keep(t, l, connect(other))
-	wantStory(t, l.opts.Path, "start connect gap connect")
+	wantStory(t, l.opts.Path, "start connect state:failing state:recovered connect")
 }
 
 // lockDatabase takes SQLite's own write lock, as a meddler would.

@@ -13,9 +13,10 @@ const (
 	// pace is the least time from one commit's end to the next one's begin, so that those whom it released come back
 	// and share the next. After a pause longer than that a commit begins at once.
 	pace = time.Millisecond
-	// firstBackoff and lastBackoff bound the time between two attempts to reopen a failing database.
+	// firstBackoff and lastBackoff bound the time between two attempts to reopen a failing database. The log must be
+	// well within 5 s of the cause's end.
 	firstBackoff = 100 * time.Millisecond
-	lastBackoff  = 5 * time.Second
+	lastBackoff  = time.Second
 	// spareSize bounds the memory for events that is kept from one batch to the next.
 	spareSize = 2048
 )
@@ -37,12 +38,15 @@ type writer struct {
 	timer   *time.Timer
 	spare   []proxy.Event // memory for the next batch
 	cosigns []*cosigning  // of the commit being made
+	watch   watch
+	states  []proxy.Event // changes of the log's state that are not on record yet
+	outage  outage        // that the log is in, with a reason if it is in one
 }
 
 func newWriter(l *Log, s *store) *writer {
 	w := &writer{
 		log: l, store: s, live: newLive(l.reader),
-		pace: pace, backoff: firstBackoff, timer: time.NewTimer(0),
+		pace: pace, backoff: firstBackoff, timer: time.NewTimer(0), watch: newWatch(l),
 	}
 	if l.opts.Durability == Relaxed {
 		w.pace = RelaxedWindow
@@ -59,7 +63,7 @@ func (w *writer) run() {
 			continue
 		}
 		w.wait()
-		if !w.isClosing() {
+		if !w.isClosing() && w.look() {
 			w.turn()
 		}
 	}
@@ -79,14 +83,14 @@ func (w *writer) isClosing() bool {
 
 // wait returns when there is something to commit and it is time to.
 func (w *writer) wait() {
-	var due <-chan time.Time
-	if at, ok := w.nextDue(); ok {
-		w.timer.Reset(time.Until(at))
-		due = w.timer.C
+	next := w.watch.due
+	if at, ok := w.nextDue(); ok && at.Before(next) {
+		next = at
 	}
+	w.timer.Reset(time.Until(next))
 	select {
 	case <-w.log.wake:
-	case <-due:
+	case <-w.timer.C:
 	case <-w.log.closing:
 	}
 	if w.shared || w.log.opts.Durability == Relaxed {
@@ -125,10 +129,11 @@ func (w *writer) pause(d time.Duration) {
 
 // turn commits what was gathered, then more, and tells those who wait.
 func (w *writer) turn(more ...proxy.Event) {
-	b, lost := w.log.take(w.spare)
+	b, lost := w.log.take(w.spare, w.watch.full && len(w.states) == 0 && !w.isClosing())
 	w.spare, w.cosigns = nil, w.log.takeCosigning()
 	events := append(b.events, more...)
-	if len(events)+len(w.cosigns) == 0 && lost == nil && !w.isDue(time.Now()) {
+	heals := !w.watch.full
+	if len(events)+len(w.cosigns)+len(w.states) == 0 && lost == nil && !w.isDue(time.Now()) && !(w.isFailing() && heals) {
 		return
 	}
 	stall := time.AfterFunc(w.log.opts.stall, func() { w.log.stalled(b) })
@@ -137,13 +142,16 @@ func (w *writer) turn(more ...proxy.Event) {
 	stall.Stop()
 	answer(w.cosigns, err)
 	if err != nil {
-		w.log.failed(err, b, lost)
+		w.failed(err, b, lost)
 		return
 	}
+	took := time.Since(w.began)
 	if time.Since(w.healed) > lastBackoff { // a disk that is all but full heals for moments only
 		w.backoff = firstBackoff
 	}
-	w.log.committed(b, w.seq, w.seq-seq, w.sealer.newest)
+	o, healed := w.log.committed(b, w.seq, w.seq-seq, w.sealer.newest, heals)
+	w.told(o, healed)
+	w.timed(took)
 	clear(events)
 	if cap(events) <= spareSize {
 		w.spare = events[:0]
@@ -170,10 +178,8 @@ func (w *writer) write(events []proxy.Event, lost *losses) error {
 	if err := w.store.exec(w.store.begin); err != nil {
 		return err
 	}
-	if lost != nil {
-		if err := w.writeLosses(lost); err != nil {
-			return err
-		}
+	if err := w.writeStates(lost); err != nil {
+		return err
 	}
 	for i := range events {
 		if err := w.append(&events[i]); err != nil {
@@ -215,9 +221,11 @@ func (w *writer) append(ev *proxy.Event) error {
 // writeLosses writes a gap record, one more for each session that lost events, and ends the sessions whose end
 // could not be recorded in time.
 func (w *writer) writeLosses(lost *losses) error {
-	gap := proxy.Event{Time: w.began, Kind: proxy.KindGap, Count: lost.count, Detail: lost.reason}
-	if err := w.append(&gap); err != nil {
-		return err
+	if lost.count > 0 {
+		gap := proxy.Event{Time: w.began, Kind: proxy.KindGap, Count: lost.count, Detail: lost.reason}
+		if err := w.append(&gap); err != nil {
+			return err
+		}
 	}
 	for id, wound := range lost.sessions {
 		if wound.begin {
@@ -230,9 +238,11 @@ func (w *writer) writeLosses(lost *losses) error {
 		if !known {
 			continue
 		}
-		gap := proxy.Event{Session: id, Time: w.began, Kind: proxy.KindGap, Detail: lost.reason}
-		if err := w.append(&gap); err != nil {
-			return err
+		if wound.lost {
+			gap := proxy.Event{Session: id, Time: w.began, Kind: proxy.KindGap, Detail: lost.reason}
+			if err := w.append(&gap); err != nil {
+				return err
+			}
 		}
 		if err := w.writeEnd(wound.end); err != nil {
 			return err
@@ -264,39 +274,55 @@ func (w *writer) mend() {
 	w.pause(w.backoff)
 	w.backoff = min(2*w.backoff, lastBackoff)
 	if err := w.reopen(); err != nil {
-		w.log.failed(err, newBatch(nil), nil)
+		w.failed(err, newBatch(nil), nil)
 		return
 	}
 	w.healed = time.Now()
-	w.turn()
+	w.watch.due = w.healed // the disk may have room again
+	if w.look() {
+		w.turn()
+	}
 }
 
 func (w *writer) reopen() error {
+	if err := w.watch.files.check(); err != nil { // or a database would be made anew
+		return err
+	}
 	s, err := openStore(w.log.opts.Path, w.log.opts.maxPages)
 	if err != nil {
 		return err
 	}
-	seq, err := s.lastSeq()
+	if w.watch.suspect {
+		err = s.rewriteWAL()
+	}
+	var seq int64
+	if err == nil {
+		seq, err = s.lastSeq()
+	}
 	if err == nil {
 		err = errors.Join(w.index.load(s), w.sealer.load(context.Background(), w.log.reader, seq))
 	}
 	if err != nil {
 		return errors.Join(err, s.close())
 	}
-	w.store, w.seq = s, seq
+	w.store, w.seq, w.watch.suspect = s, seq, false
 	return nil
 }
 
 // finish makes the last commit, with the stop record.
 func (w *writer) finish() error {
-	if w.store == nil {
-		if err := w.reopen(); err != nil {
-			w.log.failed(err, newBatch(nil), nil)
+	for range 2 { // the first may find the disk full, and give the reserve away
+		if w.store == nil {
+			if err := w.reopen(); err != nil {
+				w.failed(err, newBatch(nil), nil)
+				break
+			}
+		}
+		if w.turn(proxy.Event{Time: time.Now(), Kind: proxy.KindStop, Detail: w.log.opts.detail(), User: w.log.opts.User}); w.store != nil {
+			break
 		}
 	}
-	if w.store != nil {
-		w.turn(proxy.Event{Time: time.Now(), Kind: proxy.KindStop, Detail: w.log.opts.detail(), User: w.log.opts.User})
-	}
+	w.states, w.outage = nil, outage{} // the stop record is the last
 	if w.store == nil {
 		return fmt.Errorf("close audit log: the last events were lost: %s", w.log.Health().Err)
 	}
