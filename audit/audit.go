@@ -62,6 +62,7 @@ type Options struct {
 	maxPages *atomic.Int64 // the database may not outgrow this many pages; nil is no bound
 	stall    time.Duration // default stallLimit
 	slow     time.Duration // default slowCommit
+	look     time.Duration // default lookEvery
 	statfs   func(path string) (capacity, error)
 }
 

@@ -115,6 +115,9 @@ func newLog(o Options, reader *Reader) *Log {
 	if l.opts.slow == 0 {
 		l.opts.slow = slowCommit
 	}
+	if l.opts.look == 0 {
+		l.opts.look = lookEvery
+	}
 	if l.opts.Reserve == 0 {
 		l.opts.Reserve = defaultReserve
 	}

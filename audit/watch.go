@@ -68,7 +68,7 @@ func (w *writer) look() bool {
 		return false
 	}
 	w.lookAfterSpace()
-	w.watch.due = now.Add(lookEvery)
+	w.watch.due = now.Add(w.log.opts.look)
 	if w.watch.full {
 		w.watch.due = now.Add(fullEvery)
 	}

@@ -82,7 +82,7 @@ func (l *auditedLog) Events() (events []proxy.Event) {
 		l.t.Error(err)
 	}
 	for _, r := range records {
-		if r.Kind != proxy.KindStart && r.Kind != proxy.KindStop {
+		if r.Kind != proxy.KindStart && r.Kind != proxy.KindStop && r.Kind != proxy.KindState {
 			events = append(events, eventOf(r))
 		}
 	}

@@ -59,8 +59,9 @@ const (
 	// KindAccess tells that somebody read, exported or proved parts of the log, or changed a setting of it: User who,
 	// Verb by which command, Arg what was asked for, Count the records given out.
 	KindAccess Kind = "access"
-	// KindState is a change of the log's own state: Detail is its stable name (failing, recovered, space_low,
-	// space_critical, space_ok), Text the cause. Written by the log itself.
+	// KindState is a change of the log's own state: Detail is its stable name (failing, recovered, slow, speed_ok,
+	// space_low, space_critical, space_ok), Text the cause, Duration of recovered how long it was failing. Written by the
+	// log itself.
 	KindState Kind = "state"
 	// KindRetention is one run of a retention rule: Arg the rule, Count the records it took or thinned, Text the
 	// span. Written by the log itself.

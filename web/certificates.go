@@ -24,9 +24,10 @@ type Turn struct {
 }
 
 // troubles tells problems, certificates that clients refuse, and warnings, what will become a problem unless somebody
-// looks at it: certificates that were not renewed in time or did not come yet, and settings.
+// looks at it: certificates that were not renewed in time or did not come yet, settings, and the log's disk.
 func (s *Server) troubles() (problems, warnings []string) {
 	problems, warnings = []string{}, list(slices.Clone(s.o.Warnings)) // none is [] in JSON
+	warnings = append(warnings, logWarnings(s.o.Health())...)
 	for _, c := range s.o.Certificates() {
 		names := strings.Join(c.Names, ", ")
 		switch c.State {

@@ -1,6 +1,7 @@
 package web
 
 import (
+	"fmt"
 	"net/http"
 
 	"postern/audit"
@@ -46,4 +47,16 @@ func (s *Server) trouble(log audit.Health) string {
 		return "the log cannot be written"
 	}
 	return "the log cannot be written: " + log.Err
+}
+
+// logWarnings tells what will become of the log unless somebody looks at its disk.
+func logWarnings(log audit.Health) (warnings []string) {
+	if log.Space.Level == audit.SpaceLow || log.Space.Level == audit.SpaceCritical {
+		warnings = append(warnings, fmt.Sprintf("The log's space runs out: %.0f %% of it is used, %d MiB are free. "+
+			"Free space on its disk, or let retention keep less.", 100*log.Space.Used, log.Space.Free>>20))
+	}
+	if log.Slow {
+		warnings = append(warnings, "The log's disk is slow: clients wait for it.")
+	}
+	return warnings
 }

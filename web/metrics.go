@@ -38,6 +38,7 @@ type collector struct {
 	daysLeft *prometheus.Desc
 	errorAt  *prometheus.Desc
 	turns    *prometheus.Desc
+	commits  *prometheus.Desc
 }
 
 func newCollector(s *Server) *collector {
@@ -51,7 +52,8 @@ func newCollector(s *Server) *collector {
 		daysLeft: describe("certificate_days_left", "Days until the certificate of a name expires.", "name", "source"),
 		errorAt: describe("certificate_last_error_seconds",
 			"When the last order, renewal or reload of a name's certificate failed, in Unix seconds; 0 when it went well.", "name", "source"),
-		turns: describe("certificate_events_total", "Certificates obtained, renewed, failed and so on.", "kind"),
+		turns:   describe("certificate_events_total", "Certificates obtained, renewed, failed and so on.", "kind"),
+		commits: describe("log_commit_seconds", "How long commits took."),
 	}
 }
 
@@ -80,7 +82,15 @@ func logMetrics() []metric {
 	of := func(name, help string, kind prometheus.ValueType, f func(audit.Health) int64) metric {
 		return metric{describe(name, help), kind, func(_ proxy.Stats, h audit.Health) float64 { return float64(f(h)) }}
 	}
+	used := metric{describe("log_space_used_ratio", "The part of the log's space that is used, from 0 to 1."), gauge,
+		func(_ proxy.Stats, h audit.Health) float64 { return h.Space.Used }}
 	return []metric{
+		used,
+		of("log_space_free_octets", "Octets that are free for the log.", gauge, func(h audit.Health) int64 { return h.Space.Free }),
+		of("log_reserve_octets", "Octets that are kept for a full disk; 0 when they are given away.", gauge,
+			func(h audit.Health) int64 { return h.Space.Reserve }),
+		of("log_slow", "1 while commits take long.", gauge, func(h audit.Health) int64 { return flag(h.Slow) }),
+		of("log_failures_total", "How often the log began to fail.", count, func(h audit.Health) int64 { return h.Failures }),
 		of("log_up", "1 while the log can be written.", gauge, func(h audit.Health) int64 { return flag(h.OK) }),
 		of("log_queue", "Events that wait for the next commit.", gauge, func(h audit.Health) int64 { return int64(h.Queue) }),
 		of("log_last_seq", "The number of the newest record.", gauge, func(h audit.Health) int64 { return h.LastSeq }),
@@ -102,7 +112,7 @@ func (c *collector) Describe(ch chan<- *prometheus.Desc) {
 	for _, m := range c.metrics {
 		ch <- m.desc
 	}
-	for _, d := range []*prometheus.Desc{c.octets, c.viewers, c.build, c.notAfter, c.daysLeft, c.errorAt, c.turns} {
+	for _, d := range []*prometheus.Desc{c.octets, c.viewers, c.build, c.notAfter, c.daysLeft, c.errorAt, c.turns, c.commits} {
 		ch <- d
 	}
 }
@@ -118,6 +128,7 @@ func (c *collector) Collect(ch chan<- prometheus.Metric) {
 	}
 	ch <- prometheus.MustNewConstMetric(c.octets, prometheus.CounterValue, float64(stats.Received), "received")
 	ch <- prometheus.MustNewConstMetric(c.octets, prometheus.CounterValue, float64(stats.Sent), "sent")
+	ch <- prometheus.MustNewConstHistogram(c.commits, uint64(health.Latency.Count), health.Latency.Sum.Seconds(), health.Latency.Buckets())
 	gauge(c.viewers, float64(c.s.watching()))
 	gauge(c.build, 1, c.s.o.Version, runtime.Version())
 	for _, turn := range c.s.o.Turns() {

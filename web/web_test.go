@@ -138,12 +138,32 @@ func TestHealth(t *testing.T) {
 	ask(503, "the log cannot be written: no space left on device")
 }
 
+// A disk that fills or is slow is told to who asks and to who watches, and does not take the server out of service.
+func TestLogWarnings(t *testing.T) {
+	health := audit.Health{OK: true, Slow: true, Space: audit.Space{Used: 0.912, Free: 5 << 20, Level: audit.SpaceCritical}}
+	s := newScene(t, func(o *Options) { o.Health = func() audit.Health { return health } })
+	answer, body := s.get("/healthz", "")
+	for _, want := range []string{`"status":"ok"`, "91 % of it is used, 5 MiB are free", "disk is slow", `"used_ratio":0.912`, `"level":"space_critical"`} {
+		if answer.StatusCode != 200 || !strings.Contains(body, want) {
+			t.Errorf("%s %s, want %q", answer.Status, body, want)
+		}
+	}
+	if b := s.web.beat(); len(b.Warnings) != 2 {
+		t.Errorf("a beat warns of %q", b.Warnings)
+	}
+	health = audit.Health{OK: true, Space: audit.Space{Level: audit.SpaceOK}}
+	if b := s.web.beat(); len(b.Warnings) != 0 {
+		t.Errorf("a beat of a well log warns of %q", b.Warnings)
+	}
+}
+
 // A certificate's trouble is told to who asks and to who watches, and does not take the server out of service.
 func TestCertificatesInHealth(t *testing.T) {
 	certificate := Certificate{Names: []string{"a.example", "b.example"}, Source: "acme", State: "good", NotAfter: time.Date(2026, 11, 24, 12, 0, 0, 0, time.UTC)}
 	s := newScene(t, func(o *Options) {
 		o.Certificates = func() []Certificate { return []Certificate{certificate} }
 		o.Warnings = []string{"The backend's certificate is not verified."}
+		o.Health = func() audit.Health { return audit.Health{OK: true} } // whatever is true of this machine's disk
 	})
 	for _, test := range []struct{ state, err, status, problem, warning string }{
 		{"good", "", "ok", "", ""},
@@ -193,7 +213,9 @@ func TestMetrics(t *testing.T) {
 	}
 	for _, want := range []string{
 		"postern_sessions 3\n", "postern_commands_total 41\n", "postern_octets_total{direction=\"sent\"} 2000\n",
-		"postern_log_up 1\n", "postern_log_lost_total 0\n", "postern_log_last_seq 1\n", "postern_web_viewers 0\n",
+		"postern_log_up 1\n", "postern_log_failures_total 0\n", "postern_log_slow 0\n", "postern_log_space_used_ratio 0",
+		"postern_log_space_free_octets ", "postern_log_commit_seconds_count ", "postern_log_commit_seconds_bucket{le=\"0.005\"} ",
+		"postern_log_lost_total 0\n", "postern_log_last_seq 1\n", "postern_web_viewers 0\n",
 		"postern_certificate_days_left{name=\"mail.example.org\",source=\"acme\"} 10.",
 		"postern_certificate_not_after_seconds{name=\"mail.example.org\",source=\"file\"} 500\n",
 		"postern_certificate_not_after_seconds{name=\"192.0.2.7\",source=\"acme\"} 1.",

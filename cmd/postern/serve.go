@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"log/slog"
+	"os/signal"
 	"syscall"
 
 	"github.com/spf13/cobra"
@@ -60,8 +61,10 @@ func serveUntil(ctx context.Context, c *config.Config, stderr io.Writer) error {
 	return err
 }
 
-// harden keeps secrets in memory off the disk and files private.
+// harden keeps secrets in memory off the disk and files private. A limit to the size of files fails a write, which the
+// log can tell of, and does not end the program.
 func harden() error {
+	signal.Ignore(syscall.SIGXFSZ)
 	syscall.Umask(0o077)
 	return disableCoreDumps()
 }

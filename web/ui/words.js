@@ -75,7 +75,7 @@ const grave = (r) => ({ certificate: ['failed', 'expired', 'revoked'], backend: 
 // tone is the colour of a record in the stream.
 export function tone(r) {
   if (r.kind === 'command') return family(r.verb);
-  if (r.kind === 'anomaly' || r.kind === 'refused' || r.detail === 'space_low') return 'warn';
+  if (r.kind === 'anomaly' || r.kind === 'refused' || (r.kind === 'state' && ['slow', 'space_low'].includes(r.detail))) return 'warn';
   if (r.kind === 'gap' || grave(r)) return 'bad';
   if (r.kind === 'certificate') return good.includes(r.detail) ? 'plain' : 'warn';
   if (r.kind === 'delete' || r.kind === 'intent') return 'drop';

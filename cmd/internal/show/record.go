@@ -74,7 +74,7 @@ func ofLog(r audit.Record) (what, outcome, color string) {
 	case proxy.KindGap:
 		return "GAP", gapWords(r), red
 	case proxy.KindState:
-		return "log: " + spaced(r.Detail), r.Text, logColor(r.Detail)
+		return "log: " + spaced(r.Detail), stateOfLog(r), logColor(r.Detail)
 	case proxy.KindRetention:
 		return fmt.Sprintf("retention %s %s", spaced(r.Detail), plural(r.Count, "record")), join(", ", r.Arg, numbersWords(r.Text)), yellow
 	case proxy.KindKey:
@@ -169,11 +169,18 @@ func gapWords(r audit.Record) string {
 	return lost + " could not be recorded"
 }
 
+func stateOfLog(r audit.Record) string {
+	if r.Duration > 0 {
+		return "after " + Span(r.Duration) + ": " + r.Text
+	}
+	return r.Text
+}
+
 func logColor(state string) string {
 	switch state {
-	case "failing", "space_critical":
+	case audit.LogFailing, audit.SpaceCritical:
 		return red
-	case "space_low":
+	case audit.LogSlow, audit.SpaceLow:
 		return yellow
 	}
 	return green

@@ -60,7 +60,7 @@ func story() []audit.Record {
 		{Kind: proxy.KindAccess, Time: at(90_000_006), Verb: "sessions", Arg: "--user=ada" + hostile, User: "grace", Count: 3, Text: "as postern"},
 		{Kind: proxy.KindAccess, Time: at(90_000_006), Verb: "dashboard", Arg: "live", Peer: netip.MustParseAddrPort("127.0.0.1:4000")},
 		{Kind: proxy.KindState, Time: at(90_000_006), Detail: "failing", Text: "no space left on device"},
-		{Kind: proxy.KindState, Time: at(90_000_006), Detail: "recovered"},
+		{Kind: proxy.KindState, Time: at(90_000_006), Detail: "recovered", Text: "no space left on device", Duration: 3 * time.Second},
 		{Kind: proxy.KindState, Time: at(90_000_006), Detail: "space_low", Text: "76 % of /var/lib/postern is used"},
 		{Kind: proxy.KindRetention, Time: at(90_000_006), Detail: "deleted", Arg: "sessions older than 365 days", Count: 4000, Text: "17-9041"},
 		{Kind: proxy.KindKey, Time: at(90_000_006), Arg: "postern/0a+1b2c3d4e+AbCd"},
