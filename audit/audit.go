@@ -6,7 +6,8 @@
 // subscribers: Reader.Tail re-reads the table from a sequence number on, so history and live are one.
 //
 // Invariants:
-//   - Records are numbered from 1 without holes; a record is never changed once it is committed.
+//   - Records are numbered from 1 without holes; a record is never changed once it is committed, but by retention, which
+//     says so in a record of the same commit.
 //   - A batch of events, its leaves of the tree and what it changes in the sessions table are one transaction.
 //   - A checkpoint is signed in the transaction of the records it vouches for, or a later one.
 //   - In Strict durability Receipt.Wait returns only after the fsync of the commit that holds the event.
@@ -52,6 +53,7 @@ type Options struct {
 	Version    string       // of the program, written in the start record
 	User       string       // of the system, who runs the program; written in the start and stop records
 	Logger     *slog.Logger // tells of failing, healing and recovery; nil discards
+	Retention  Rules        // how long what is kept; the zero Rules keep everything
 
 	// Reserve is how many octets are kept ready beside the database, so that sessions can be ended with their records
 	// when the disk is full; 0: 8 MiB, negative: none. Room is how many the log may take, for the warnings that they
@@ -144,4 +146,5 @@ type Health struct {
 	Slow       bool      `json:"slow"`     // commits take long
 	Space      Space     `json:"space"`
 	Latency    Latency   `json:"-"` // of commits
+	Retention  Retention `json:"retention"`
 }

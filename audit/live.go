@@ -166,7 +166,12 @@ func rebuild(r *Reader, id proxy.SessionID) (Session, error) {
 
 // replay visits all records of a session, oldest first.
 func replay(ctx context.Context, r *Reader, id proxy.SessionID, visit func(*Record)) error {
-	for after := int64(0); ; {
+	return replayAfter(ctx, r, id, 0, visit)
+}
+
+// replayAfter visits the records of a session after the given number, oldest first.
+func replayAfter(ctx context.Context, r *Reader, id proxy.SessionID, after int64, visit func(*Record)) error {
+	for {
 		recs, err := r.Transcript(ctx, id, after, tailBatch)
 		if err != nil {
 			return err

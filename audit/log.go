@@ -21,8 +21,12 @@ type Log struct {
 	log    *slog.Logger
 	reader *Reader
 	lock   *os.File
+	keeper *keeper
+
+	pseudonym [32]byte // the key of users' pseudonyms
 
 	wake    chan struct{} // holds a token when there is something to commit
+	chores  chan *chore
 	closing chan struct{} // closed by Stop
 	stopped chan struct{} // closed by the writer after the last record
 	leaving chan struct{} // closed by Close
@@ -73,6 +77,7 @@ func open(ctx context.Context, o Options) (*Log, error) {
 		return nil, errors.Join(err, l.reader.Close(), w.close())
 	}
 	go w.run()
+	l.keeper.start()
 	return l, nil
 }
 
@@ -97,6 +102,7 @@ func newLog(o Options, reader *Reader) *Log {
 	l := &Log{
 		opts: o, log: o.Logger, reader: reader,
 		wake:      make(chan struct{}, 1),
+		chores:    make(chan *chore),
 		closing:   make(chan struct{}),
 		stopped:   make(chan struct{}),
 		leaving:   make(chan struct{}),
@@ -125,6 +131,7 @@ func newLog(o Options, reader *Reader) *Log {
 		l.opts.statfs = spaceOf
 	}
 	l.room.L = &l.mu
+	l.keeper = newKeeper(l)
 	reader.grown = l.growth
 	return l
 }
@@ -284,6 +291,7 @@ func (l *Log) Health() Health {
 		Queue: len(l.gathering.events), LastSeq: l.lastSeq, Commits: l.commits, Records: l.records, Signed: l.newest.Size,
 		Durability: l.opts.Durability.String(), OnFailure: l.opts.OnFailure.String(),
 		Failures: l.fails, Slow: l.pulse.slow, Space: l.pulse.space, Latency: l.pulse.latency,
+		Retention: l.keeper.tell(),
 	}
 }
 
@@ -296,9 +304,11 @@ func (l *Log) Stop() error {
 		l.verdict = settled(fmt.Errorf("%w: %w", proxy.ErrNotRecorded, ErrClosed))
 		l.room.Broadcast()
 		close(l.closing)
+		l.keeper.cancel()
 	}
 	l.mu.Unlock()
 	<-l.stopped
+	<-l.keeper.ended
 	return l.end
 }
 

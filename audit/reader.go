@@ -159,3 +159,9 @@ func (r *Reader) wrap(doing string, err error) error {
 	}
 	return fmt.Errorf("%s: %w", doing, err)
 }
+
+// Verifier returns the verifier key of the log's checkpoints (C2SP signed-note), "" before the first.
+func (r *Reader) Verifier(ctx context.Context) (string, error) {
+	key, err := meta(ctx, r.db, metaKey)
+	return key, r.wrap("read the log's key", err)
+}

@@ -35,6 +35,10 @@ func (s *store) migrate(path string) error {
 		if err := s.keepCopy(path, version); err != nil {
 			return fmt.Errorf("copy the database before it is migrated: %w", err)
 		}
+		// Only a VACUUM lets a database that was made without it give space back later.
+		if _, err := s.conn.Exec("VACUUM", nil); err != nil {
+			return fmt.Errorf("make the database ready to give space back: %w", err)
+		}
 	}
 	for n := version + 1; n <= schemaVersion; n++ {
 		if err := s.step(n); err != nil {

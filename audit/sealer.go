@@ -52,6 +52,7 @@ func (l *Log) openSealer(ctx context.Context, w *writer) error {
 		return err
 	}
 	w.sealer.encoder = newEncoder(w.sealer.key.pseudonym)
+	l.pseudonym = w.sealer.key.pseudonym
 	if w.store.backup != "" {
 		l.log.Info("audit log is being migrated", "path", l.opts.Path, "schema", schemaVersion, "copy_of_before", w.store.backup)
 	}

@@ -2,7 +2,6 @@ package audit
 
 import (
 	"cmp"
-	"database/sql/driver"
 	"slices"
 	"strconv"
 	"time"
@@ -98,10 +97,7 @@ func (s *store) insertPlace(p place) error {
 	return s.run(s.place)
 }
 
-// forgetPlaces takes the records with the numbers first to last out of the index.
-func (s *store) forgetPlaces(first, last int64) error {
-	const query = `DELETE FROM session_records WHERE (session_id, record) IN
-		(SELECT session, seq FROM records WHERE seq BETWEEN ? AND ? AND session <> 0)`
-	_, err := s.conn.Exec(query, []driver.Value{first, last})
-	return err
+// awaits tells whether records of a session are not in the table yet.
+func (x *sessionIndex) awaits(session int64) bool {
+	return slices.ContainsFunc(x.waiting, func(p place) bool { return p.session == session })
 }

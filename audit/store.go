@@ -30,12 +30,15 @@ type store struct {
 	place   *sqlite3.SQLiteStmt
 	args    []driver.Value // of the statement being run
 	named   []driver.NamedValue
-	backup  string // what was copied before a migration, "" if nothing was
+	kept    map[string]*sqlite3.SQLiteStmt // those that are only sometimes run, by their text
+	backup  string                         // what was copied before a migration, "" if nothing was
 }
 
 // The settings the promise rests on. A power cut takes nothing that was committed: the WAL is synced by
-// every commit (FULL), on macOS down to the platter (fullfsync).
+// every commit (FULL), on macOS down to the platter (fullfsync). The first one must come before anything else is in
+// the file, and lets retention give space back.
 const writerPragmas = `
+PRAGMA auto_vacuum = INCREMENTAL;
 PRAGMA busy_timeout = 5000;
 PRAGMA journal_mode = WAL;
 PRAGMA synchronous = FULL;
@@ -243,6 +246,27 @@ func (s *store) upsert(v *Session) error {
 	return s.run(s.session)
 }
 
+// change runs a statement that is prepared when it is first run, and returns how many rows it changed.
+func (s *store) change(text string, args ...driver.Value) (rows int64, err error) {
+	stmt := s.kept[text]
+	if stmt == nil {
+		prepared, err := s.conn.Prepare(text)
+		if err != nil {
+			return 0, fmt.Errorf("prepare %.40q: %w", text, err)
+		}
+		if s.kept == nil {
+			s.kept = make(map[string]*sqlite3.SQLiteStmt)
+		}
+		stmt = prepared.(*sqlite3.SQLiteStmt)
+		s.kept[text] = stmt
+	}
+	result, err := stmt.Exec(args)
+	if err != nil {
+		return 0, err
+	}
+	return result.RowsAffected()
+}
+
 // rollback gives up the transaction.
 func (s *store) rollback() error {
 	_, err := s.conn.Exec("ROLLBACK", nil)
@@ -306,6 +330,9 @@ func (s *store) lastSeq() (int64, error) {
 // close frees the connection. The last connection to close empties the WAL into the database.
 func (s *store) close() error {
 	var errs []error
+	for _, stmt := range s.kept {
+		errs = append(errs, stmt.Close())
+	}
 	for _, stmt := range []*sqlite3.SQLiteStmt{s.begin, s.commit, s.record, s.session, s.block, s.signed, s.fact, s.place} {
 		if stmt != nil {
 			errs = append(errs, stmt.Close())

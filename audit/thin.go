@@ -57,26 +57,3 @@ func (e *encoder) left(place int, v driver.Value) driver.Value {
 	}
 	return nil
 }
-
-// prune deletes the records with the numbers first to last, and keeps their hashes.
-func (s *store) prune(first, last int64) error {
-	if err := s.forgetPlaces(first, last); err != nil {
-		return err
-	}
-	args := []driver.Value{first, last}
-	if _, err := s.conn.Exec("INSERT INTO pruned(seq, hash) SELECT seq, hash FROM records WHERE seq BETWEEN ? AND ?", args); err != nil {
-		return err
-	}
-	_, err := s.conn.Exec("DELETE FROM records WHERE seq BETWEEN ? AND ?", args)
-	return err
-}
-
-// compact forgets the hashes of the blocks of records from number first to last in which no record is left: their
-// roots are kept.
-func (s *store) compact(first, last int64) error {
-	const query = `DELETE FROM pruned WHERE (seq - 1) / 256 IN (
-		SELECT (seq - 1) / 256 FROM pruned WHERE seq BETWEEN ? AND ? GROUP BY 1 HAVING count(*) = 256)`
-	begin, end := (first-1)/blockSize*blockSize+1, (last-1)/blockSize*blockSize+blockSize
-	_, err := s.conn.Exec(query, []driver.Value{begin, end})
-	return err
-}

@@ -41,6 +41,8 @@ type writer struct {
 	watch   watch
 	states  []proxy.Event // changes of the log's state that are not on record yet
 	outage  outage        // that the log is in, with a reason if it is in one
+	chore   *chore        // to be done after the next commit
+	holds   int64         // how often the holds have changed since Open
 }
 
 func newWriter(l *Log, s *store) *writer {
@@ -65,6 +67,7 @@ func (w *writer) run() {
 		w.wait()
 		if !w.isClosing() && w.look() {
 			w.turn()
+			w.work()
 		}
 	}
 	w.log.end = w.finish()
@@ -91,6 +94,7 @@ func (w *writer) wait() {
 	select {
 	case <-w.log.wake:
 	case <-w.timer.C:
+	case w.chore = <-w.log.chores:
 	case <-w.log.closing:
 	}
 	if w.shared || w.log.opts.Durability == Relaxed {
@@ -215,6 +219,10 @@ func (w *writer) append(ev *proxy.Event) error {
 	}
 	w.index.add(&r, w.began)
 	w.seq++
+	if r.Kind == proxy.KindHold {
+		w.holds++
+		return w.store.keepHold(&r)
+	}
 	return nil
 }
 

@@ -63,9 +63,13 @@ const (
 	// space_low, space_critical, space_ok), Text the cause, Duration of recovered how long it was failing. Written by the
 	// log itself.
 	KindState Kind = "state"
-	// KindRetention is one run of a retention rule: Arg the rule, Count the records it took or thinned, Text the
-	// span. Written by the log itself.
+	// KindRetention is a part of a run of a retention rule, in the commit that did it: Verb the class of the rule, Arg
+	// the rule in words, Detail "deleted" or "thinned", Count the records that were, Text the span of their
+	// numbers, FIRST-LAST, User who asked for the run, if it was not its time. Written by the log itself.
 	KindRetention Kind = "retention"
+	// KindHold is a change of the legal holds: Verb "add" or "release", Arg the scope, Text the reason, User who, Count
+	// of a release the number of the record that added the hold.
+	KindHold Kind = "hold"
 	// KindKey tells that checkpoints are signed with another key from here on: Arg the new verifier key, Text the
 	// old key's signature over it. Written by the log itself.
 	KindKey Kind = "key"

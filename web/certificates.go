@@ -23,10 +23,12 @@ type Turn struct {
 	Count int64
 }
 
-// troubles tells problems, certificates that clients refuse, and warnings, what will become a problem unless somebody
-// looks at it: certificates that were not renewed in time or did not come yet, settings, and the log's disk.
+// troubles tells problems, certificates that clients refuse and witnesses that refuse the log, and warnings, what will become
+// a problem unless somebody looks at it: certificates that were not renewed in time or did not come yet, anchors out of reach,
+// settings, and the log's disk.
 func (s *Server) troubles() (problems, warnings []string) {
-	problems, warnings = []string{}, list(slices.Clone(s.o.Warnings)) // none is [] in JSON
+	problems, warnings = s.drift()
+	problems, warnings = list(problems), append(slices.Clone(list(s.o.Warnings)), warnings...) // none is [] in JSON
 	warnings = append(warnings, logWarnings(s.o.Health())...)
 	for _, c := range s.o.Certificates() {
 		names := strings.Join(c.Names, ", ")

@@ -11,12 +11,13 @@ import (
 type condition struct {
 	Status       string        `json:"status"` // "ok", "degraded" (see Problems) or "failing" (see Reason)
 	Reason       string        `json:"reason,omitzero"`
-	Problems     []string      `json:"problems"` // what clients notice, though they are served
+	Problems     []string      `json:"problems"` // what is wrong, though clients are served
 	Warnings     []string      `json:"warnings"` // what somebody ought to look at
 	Version      string        `json:"version"`
 	Sessions     int64         `json:"sessions"`
 	Log          audit.Health  `json:"log"`
 	Certificates []Certificate `json:"certificates"`
+	Anchors      []Anchor      `json:"anchors"`
 }
 
 // health answers /healthz: 200 when mail clients are served and every command can be recorded, otherwise
@@ -24,7 +25,7 @@ type condition struct {
 // service would mend nothing.
 func (s *Server) health(w http.ResponseWriter, _ *http.Request) {
 	c := condition{Status: "ok", Version: s.o.Version, Sessions: s.o.Stats().Sessions, Log: s.o.Health(),
-		Certificates: list(s.o.Certificates())}
+		Certificates: list(s.o.Certificates()), Anchors: list(s.o.Anchors())}
 	status := http.StatusOK
 	if c.Problems, c.Warnings = s.troubles(); len(c.Problems) > 0 {
 		c.Status = "degraded"

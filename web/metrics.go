@@ -39,6 +39,7 @@ type collector struct {
 	errorAt  *prometheus.Desc
 	turns    *prometheus.Desc
 	commits  *prometheus.Desc
+	anchors  anchorMetrics
 }
 
 func newCollector(s *Server) *collector {
@@ -54,6 +55,7 @@ func newCollector(s *Server) *collector {
 			"When the last order, renewal or reload of a name's certificate failed, in Unix seconds; 0 when it went well.", "name", "source"),
 		turns:   describe("certificate_events_total", "Certificates obtained, renewed, failed and so on.", "kind"),
 		commits: describe("log_commit_seconds", "How long commits took."),
+		anchors: newAnchorMetrics(),
 	}
 }
 
@@ -115,6 +117,7 @@ func (c *collector) Describe(ch chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{c.octets, c.viewers, c.build, c.notAfter, c.daysLeft, c.errorAt, c.turns, c.commits} {
 		ch <- d
 	}
+	c.anchors.describe(ch)
 }
 
 // Collect implements prometheus.Collector.
@@ -134,6 +137,7 @@ func (c *collector) Collect(ch chan<- prometheus.Metric) {
 	for _, turn := range c.s.o.Turns() {
 		ch <- prometheus.MustNewConstMetric(c.turns, prometheus.CounterValue, float64(turn.Count), turn.Kind)
 	}
+	c.anchors.collect(ch, c.s.o.Anchors())
 	for label, f := range fates(c.s.o.Certificates()) {
 		gauge(c.errorAt, unix(f.errAt), label.name, label.source)
 		if !f.notAfter.IsZero() {

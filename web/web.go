@@ -37,6 +37,7 @@ type Options struct {
 	Ready        func() error         // nil when mail clients are served; nil func: always ready
 	Certificates func() []Certificate // in service or awaited; nil func: none
 	Turns        func() []Turn        // how often certificates were obtained, failed and so on; nil func: never
+	Anchors      func() []Anchor      // where checkpoints are carried to; nil func: nowhere
 	Warnings     []string             // settings that somebody ought to look at, in words
 	Version      string               // of the program
 	Hint         []string             // commands that make the first session, for an empty page
@@ -74,6 +75,9 @@ func New(o Options) *Server {
 	if o.Turns == nil {
 		o.Turns = func() []Turn { return nil }
 	}
+	if o.Anchors == nil {
+		o.Anchors = func() []Anchor { return nil }
+	}
 	s := &Server{o: o, upgrader: newUpgrader(), accesses: accesses{record: o.Record}}
 	s.ctx, s.stop = context.WithCancel(context.Background())
 	s.handler = s.routes()
@@ -99,6 +103,7 @@ func (s *Server) routes() http.Handler {
 	mux.Handle("GET /api/sessions", s.answer(s.sessions))
 	mux.Handle("GET /api/sessions/{id}", s.answer(s.session))
 	mux.Handle("GET /api/sessions/{id}/records", s.answer(s.records))
+	mux.Handle("GET /api/anchors", s.answer(s.anchors))
 	mux.HandleFunc("GET /ws", s.watch)
 	mux.HandleFunc("GET /healthz", s.health)
 	mux.Handle("GET /metrics", s.metrics())

@@ -26,6 +26,15 @@ CREATE TABLE pruned (
   hash BLOB NOT NULL
 ) STRICT;
 
+-- Records of no session by age, those that retention never deletes left out.
+CREATE INDEX records_alone ON records(time)
+  WHERE session = 0 AND kind NOT IN ('start', 'key', 'retention', 'hold', 'gap', 'state');
+
+-- The legal holds in force, each by the number of the record that added it: that one tells the rest.
+CREATE TABLE holds (
+  record INTEGER PRIMARY KEY
+) STRICT;
+
 -- Signed tree heads (C2SP tlog-checkpoint), with the cosignatures of witnesses.
 CREATE TABLE checkpoints (
   size INTEGER PRIMARY KEY, -- the records it covers, 1 to size

@@ -36,7 +36,7 @@ func certsWorld(t *testing.T) (dir string, pair peers.Pair, d *daemon) {
 	c.ListenPOP3S, c.ListenPOP3, c.Web = []string{"127.0.0.1:0"}, nil, "127.0.0.1:0"
 	c.Backend, c.TLSLocal, c.DataDir = "127.0.0.1:1", true, dir
 	c.TLSCerts, c.TLSKeys = []string{pair.Cert}, []string{pair.Key}
-	d, err := startDaemon(t.Context(), c, newLogger(c, &logBuffer{}), nil)
+	d, err := startDaemon(t.Context(), c, io.Discard, newLogger(c, &logBuffer{}), nil)
 	if err != nil {
 		t.Fatal(err)
 	}

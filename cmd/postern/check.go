@@ -23,6 +23,7 @@ func check(c *config.Config) (p config.Problems) {
 	checkClients(c, &p)
 	checkFiles(c, &p)
 	checkDataDir(c, &p)
+	checkAnchors(c, &p)
 	if c.Web != "" {
 		if err := web.CheckLoopback(c.Web); err != nil {
 			p.Add(c.Origin("web"), err.Error(), "")

@@ -5,6 +5,7 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"net"
 	"net/http"
@@ -14,6 +15,7 @@ import (
 	"time"
 
 	"postern/audit"
+	"postern/audit/anchor"
 	"postern/cmd/internal/config"
 	"postern/cmd/internal/control"
 	"postern/proxy"
@@ -42,6 +44,7 @@ type daemon struct {
 	bound     []listener // of the relay
 	dashboard net.Listener
 	audit     *audit.Log
+	anchors   *anchor.Anchors // of its checkpoints
 	certs     *tlsup.Source
 	turns     *turns      // of certificates
 	behind    *tls.Config // of the backend's leg; nil in clear text
@@ -58,12 +61,12 @@ type hint func(*daemon) []string
 
 // startDaemon binds all addresses, opens what the relay needs and starts it; c passed check. Whatever
 // was started is stopped again when something fails. ctx ends only what runs in the background for
-// certificates: end the daemon by stop. hint, if not nil, makes the commands that the dashboard
+// certificates: end the daemon by stop. stdout is where an anchor may print, and nothing else does. hint, if not nil, makes the commands that the dashboard
 // shows while it is empty.
-func startDaemon(ctx context.Context, c *config.Config, log *slog.Logger, hint hint) (*daemon, error) {
+func startDaemon(ctx context.Context, c *config.Config, stdout io.Writer, log *slog.Logger, hint hint) (*daemon, error) {
 	d := &daemon{config: c, log: log, failed: make(chan error, 1)}
 	d.readiness.Store(&errStarting)
-	if err := d.open(ctx, hint); err != nil {
+	if err := d.open(ctx, stdout, hint); err != nil {
 		closeAll(d.bound)
 		if d.dashboard != nil {
 			d.dashboard.Close()
@@ -74,7 +77,7 @@ func startDaemon(ctx context.Context, c *config.Config, log *slog.Logger, hint h
 	return d, nil
 }
 
-func (d *daemon) open(ctx context.Context, h hint) (err error) {
+func (d *daemon) open(ctx context.Context, stdout io.Writer, h hint) (err error) {
 	c := d.config
 	if err := os.MkdirAll(c.DataDir, 0o700); err != nil {
 		return fmt.Errorf("make data directory: %w", err)
@@ -91,6 +94,9 @@ func (d *daemon) open(ctx context.Context, h hint) (err error) {
 		return fmt.Errorf("open audit log: %w", err)
 	}
 	d.recordConfig()
+	if err := d.openAnchors(stdout); err != nil {
+		return err
+	}
 	if err := d.openCertificates(ctx); err != nil {
 		return err
 	}
@@ -123,7 +129,12 @@ func (d *daemon) openAudit(ctx context.Context) (*audit.Log, error) {
 		return nil, err
 	}
 	return audit.Open(ctx, audit.Options{Path: d.config.AuditPath(), Durability: durability, OnFailure: onFailure,
-		Version: version(), User: userName(os.Getuid()), Logger: d.log})
+		Version: version(), User: userName(os.Getuid()), Retention: retention(d.config), Logger: d.log})
+}
+
+func retention(c *config.Config) audit.Rules {
+	return audit.Rules{Sessions: time.Duration(c.RetainSessions), Messages: time.Duration(c.RetainMessages),
+		Addresses: time.Duration(c.RetainAddresses), Users: time.Duration(c.RetainUsers), Size: int64(c.RetainSize)}
 }
 
 func limits(c *config.Config) proxy.Limits {
@@ -144,7 +155,7 @@ func (d *daemon) openPages(h hint) {
 		commands = h(d)
 	}
 	d.pages = web.New(web.Options{Log: d.audit.Reader(), Health: d.audit.Health, Stats: d.relay.Stats, Ready: d.ready,
-		Certificates: d.forDashboard, Turns: d.turns.list, Warnings: warnings(d.config), Version: version(), Hint: commands,
+		Certificates: d.forDashboard, Turns: d.turns.list, Anchors: d.listAnchors, Warnings: warnings(d.config), Version: version(), Hint: commands,
 		Record: func(ev proxy.Event) { d.audit.Record(ev) }, Logger: d.log})
 	d.http = &http.Server{Handler: d.pages.Handler(), ReadHeaderTimeout: headerTime, IdleTimeout: idleTime,
 		MaxHeaderBytes: headerOctets, ErrorLog: slog.NewLogLogger(d.log.Handler(), slog.LevelDebug)}
@@ -228,7 +239,7 @@ func (d *daemon) closeStores() error {
 		d.turns.close()
 	}
 	if d.audit != nil {
-		errs = append(errs, wrap("close audit log", d.audit.Close()))
+		errs = append(errs, wrap("close audit log", d.closeAudit()))
 	}
 	return errors.Join(errs...)
 }

@@ -114,7 +114,7 @@ func (s *stage) raise(ctx context.Context, stderr io.Writer) error {
 	c.Web = free(c.Web)
 	c.Backend = backend.Addr().String()
 	c.TLSLocal, c.DataDir, c.LogLevel = true, s.dir, "warn"
-	s.daemon, err = startDaemon(ctx, c, newLogger(c, stderr), s.commands)
+	s.daemon, err = startDaemon(ctx, c, io.Discard, newLogger(c, stderr), s.commands)
 	return err
 }
 

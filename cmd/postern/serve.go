@@ -31,18 +31,18 @@ func newServe() *cobra.Command {
 		if problems := append(asProblems(err), check(c)...); len(problems) > 0 {
 			return problems
 		}
-		return serveUntil(cmd.Context(), c, cmd.ErrOrStderr())
+		return serveUntil(cmd.Context(), c, cmd.OutOrStdout(), cmd.ErrOrStderr())
 	}
 	return cmd
 }
 
 // serveUntil runs a daemon until ctx ends or the relay fails.
-func serveUntil(ctx context.Context, c *config.Config, stderr io.Writer) error {
+func serveUntil(ctx context.Context, c *config.Config, stdout, stderr io.Writer) error {
 	log := newLogger(c, stderr)
 	if err := harden(); err != nil {
 		log.Warn("core dumps stay on: a crash could write passwords to disk", "err", err)
 	}
-	d, err := startDaemon(ctx, c, log, nil)
+	d, err := startDaemon(ctx, c, stdout, log, nil)
 	if err != nil {
 		return quiet(ctx, err)
 	}

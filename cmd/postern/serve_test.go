@@ -19,7 +19,7 @@ func wholeDaemon(t *testing.T, dir string, log *logBuffer) *daemon {
 	c := config.Default()
 	c.ListenPOP3S, c.ListenPOP3 = []string{"127.0.0.1:0", "127.0.0.1:0"}, []string{"127.0.0.1:0"}
 	c.Web, c.Backend, c.TLSLocal, c.DataDir, c.LogFormat = "127.0.0.1:0", "127.0.0.1:1", true, dir, "json"
-	d, err := startDaemon(t.Context(), c, newLogger(c, log), nil)
+	d, err := startDaemon(t.Context(), c, io.Discard, newLogger(c, log), nil)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -71,6 +71,19 @@ type Config struct {
 	Durability string
 	OnFailure  string
 
+	AnchorFile        string
+	AnchorStdout      bool
+	AnchorWebhook     string
+	AnchorWitnesses   []string
+	AnchorWitnessKeys []string // one for each of AnchorWitnesses
+	AnchorEvery       time.Duration
+
+	RetainSessions  Age
+	RetainMessages  Age
+	RetainAddresses Age
+	RetainUsers     Age
+	RetainSize      Size
+
 	LedgerUIDL    bool
 	LedgerDigest  bool
 	LedgerHeaders bool

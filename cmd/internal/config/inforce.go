@@ -25,7 +25,7 @@ func (c *Config) InForce() (all []InForce) {
 	defaults := Default()
 	for _, s := range Settings {
 		value, origin := s.text(c), c.origins[s.Name]
-		switch always := s.Group == groupAudit && value != ""; {
+		switch always := (s.Group == groupAudit || s.Group == groupRetain) && value != ""; {
 		case value != s.text(defaults):
 		case always:
 			origin = OfDefault
@@ -48,6 +48,10 @@ func (s Setting) text(c *Config) string {
 		return strconv.Itoa(*field)
 	case *time.Duration:
 		return short(*field)
+	case *Age:
+		return field.String()
+	case *Size:
+		return strconv.FormatInt(int64(*field), 10)
 	case *[]string:
 		items := slices.Clone(*field)
 		for i, item := range items {
@@ -75,7 +79,7 @@ func (s Setting) public(text string) string {
 	if at := strings.LastIndexByte(rest, '@'); u.User != nil && at >= 0 {
 		rest = redacted + rest[at:]
 	}
-	if host, path, _ := strings.Cut(rest, "/"); s.token && path != "" {
+	if host, path, _ := strings.Cut(rest, "/"); s.Secret && path != "" {
 		rest = host + "/" + redacted
 	}
 	if hasQuery {

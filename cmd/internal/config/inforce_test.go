@@ -11,7 +11,7 @@ func TestInForce(t *testing.T) {
 	c, err := Load(Sources{
 		Environ: []string{"POSTERN_TIMEOUT_IDLE=20m", "POSTERN_MAX_SESSIONS=10000"},
 		Flags: map[string][]string{"backend": {"mail:110"}, "listen-pop3": {""}, "tls-cert": {"a.pem", "b.pem"}, "tls-key": {"/etc/a.key", "b.key"},
-			"tls-local": {"true"}, "acme-ca": {"https://me:secret@ca.example/directory?token=secret#secret"}},
+			"tls-local": {"true"}, "retain-users": {"36h"}, "retain-size": {"10GB"}, "acme-ca": {"https://me:secret@ca.example/directory?token=secret#secret"}},
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -24,7 +24,8 @@ func TestInForce(t *testing.T) {
 		"backend=mail:110 by --backend", "listen-pop3= by --listen-pop3", "tls-cert=a.pem, b.pem by --tls-cert", "tls-key=/etc/a.key, b.key by --tls-key",
 		"tls-local=true by --tls-local", "timeout-idle=20m by POSTERN_TIMEOUT_IDLE",
 		"acme-ca=https://<redacted>@ca.example/directory?<redacted> by --acme-ca",
-		"durability=strict by default", "on-failure=refuse by default", "data-dir=/var/lib/postern by default",
+		"durability=strict by default", "retain-sessions=365d by default", "retain-messages=forever by default", "retain-users=36h by --retain-users",
+		"retain-size=10000000000 by --retain-size", "on-failure=refuse by default", "data-dir=/var/lib/postern by default",
 	} {
 		if !slices.Contains(got, want) {
 			t.Errorf("%q is not told", want)
@@ -32,6 +33,16 @@ func TestInForce(t *testing.T) {
 	}
 	if all := strings.Join(got, "\n"); strings.Contains(all, "secret") || strings.Contains(all, "max-sessions") || strings.Contains(all, "audit-db") {
 		t.Errorf("told:\n%s", all)
+	}
+}
+
+// TestEverySettingHasText finds a type of setting that InForce knows nothing of.
+func TestEverySettingHasText(t *testing.T) {
+	c := Default()
+	for _, s := range Settings {
+		if s.Default != "" && s.text(c) == "" {
+			t.Errorf("%s is %q by default, and has no text", s.Name, s.Default)
+		}
 	}
 }
 
@@ -56,7 +67,7 @@ func TestPublic(t *testing.T) {
 		"https://hooks.example/T00/s3cret": "https://hooks.example/<redacted>", "https://hooks.example/": "https://hooks.example/",
 		"https://hooks.example": "https://hooks.example", "https://hooks.example/a?b=s3cret": "https://hooks.example/<redacted>?<redacted>",
 	} {
-		if got := (Setting{token: true}).public(text); got != want {
+		if got := (Setting{Secret: true}).public(text); got != want {
 			t.Errorf("%s became %s, want %s", text, got, want)
 		}
 	}

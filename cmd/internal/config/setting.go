@@ -20,9 +20,9 @@ type Setting struct {
 	Min     int64               // of a number; of a duration in nanoseconds
 	Max     int64               // 0 for none
 	Twice   bool                // the same value may stand in a list twice
-	token   bool                // the path of the URL may be a password
+	Secret  bool                // the value may hold a secret, such as a token in a URL: it is not to be shown
 	check   func(string) string // says what is wrong with one text value, "" for nothing
-	field   func(*Config) any   // points at the field: *string, *bool, *int, *time.Duration or *[]string
+	field   func(*Config) any   // points at the field: *string, *bool, *int, *time.Duration, *Age, *Size or *[]string
 }
 
 // Key is the setting's key in the file.
@@ -97,6 +97,10 @@ func (s Setting) assignOne(c *Config, text string) string {
 		}
 		*field = v
 		return s.outside(int64(v), func(n int64) string { return short(time.Duration(n)) })
+	case *Age:
+		return field.set(text)
+	case *Size:
+		return field.set(text)
 	}
 	return ""
 }

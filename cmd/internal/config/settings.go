@@ -15,6 +15,8 @@ const (
 	groupDNS     = "ACME by DNS (DNS-01), which wildcards need"
 	groupLocal   = "Certificates of a local authority"
 	groupAudit   = "Audit log"
+	groupAnchors = "Anchors: where the log's checkpoints are kept outside of it"
+	groupRetain  = "Retention: what the audit log forgets, and when"
 	groupLedger  = "Message ledger: what the records of RETR, TOP and DELE tell of the messages"
 	groupWatch   = "Watching"
 	groupLimit   = "Limits"
@@ -22,7 +24,7 @@ const (
 
 // Settings is the table of all settings.
 var Settings = slices.Concat(relaySettings, backendSettings, tlsSettings, acmeSettings, dnsSettings, localSettings,
-	auditSettings, ledgerSettings, watchSettings, limitSettings)
+	auditSettings, anchorSettings, retainSettings, ledgerSettings, watchSettings, limitSettings)
 
 var relaySettings = []Setting{
 	{Name: "listen-pop3s", Group: groupRelay, Value: "ADDR", Default: ":995", check: listenAddress,
@@ -185,6 +187,46 @@ var auditSettings = []Setting{
 		field: func(c *Config) any { return &c.OnFailure }},
 }
 
+var anchorSettings = []Setting{
+	{Name: "audit-anchor-file", Group: groupAnchors, Value: "PATH",
+		Usage: "append each to this file, best on another disk or append-only (chattr +a)",
+		field: func(c *Config) any { return &c.AnchorFile }},
+	{Name: "audit-anchor-stdout", Group: groupAnchors, Default: "false",
+		Usage: "print each on standard output as a line of JSON, for journald or another collector",
+		field: func(c *Config) any { return &c.AnchorStdout }},
+	{Name: "audit-anchor-webhook", Group: groupAnchors, Value: "URL", Secret: true, check: safeURL,
+		Usage: "post each to this URL as plain text",
+		field: func(c *Config) any { return &c.AnchorWebhook }},
+	{Name: "audit-anchor-witness", Group: groupAnchors, Value: "URL", check: webURL,
+		Usage: "have a witness cosign each (C2SP tlog-witness); the URL without add-checkpoint (repeatable)",
+		field: func(c *Config) any { return &c.AnchorWitnesses }},
+	{Name: "audit-anchor-witness-key", Group: groupAnchors, Value: "VKEY",
+		Usage: "verifier key of cosignatures, one for each --audit-anchor-witness in the same order (repeatable)",
+		field: func(c *Config) any { return &c.AnchorWitnessKeys }},
+	{Name: "audit-anchor-every", Group: groupAnchors, Value: "TIME", Default: "1m", Min: int64(time.Second), Max: int64(24 * time.Hour),
+		Usage: "least time from one to the next",
+		field: func(c *Config) any { return &c.AnchorEvery }},
+}
+
+// A year by default, as PCI DSS 10.5.1 wants it; the rest is up to a site.
+var retainSettings = []Setting{
+	{Name: "retain-sessions", Group: groupRetain, Value: "AGE", Default: "365d",
+		Usage: "delete sessions, and records of none, of that age (0 for never)",
+		field: func(c *Config) any { return &c.RetainSessions }},
+	{Name: "retain-messages", Group: groupRetain, Value: "AGE", Default: "0",
+		Usage: "take out of older records what names mail: unique-ids, headers, digests (0: when they are deleted)",
+		field: func(c *Config) any { return &c.RetainMessages }},
+	{Name: "retain-addresses", Group: groupRetain, Value: "AGE", Default: "0",
+		Usage: "leave of clients' addresses in older records the /24 or /48, and of ports nothing (0: as above)",
+		field: func(c *Config) any { return &c.RetainAddresses }},
+	{Name: "retain-users", Group: groupRetain, Value: "AGE", Default: "0",
+		Usage: "leave of users in older records a pseudonym, and of what was said no words (0: as above)",
+		field: func(c *Config) any { return &c.RetainUsers }},
+	{Name: "retain-size", Group: groupRetain, Value: "SIZE", Default: "0",
+		Usage: "delete the oldest sessions while the log is larger, as in 10GB (0 for any size)",
+		field: func(c *Config) any { return &c.RetainSize }},
+}
+
 // Off by default: the first costs the backend a command, the others keep what is in people's mail.
 var ledgerSettings = []Setting{
 	{Name: "ledger-uidl", Group: groupLedger, Default: "false",
@@ -246,30 +288,34 @@ const leastWait = int64(100 * time.Millisecond)
 
 // examples stand in remedies and the sample file where there is no default.
 var examples = map[string]string{
-	"backend":                "mail.internal:110",
-	"backend-name":           "mail.internal",
-	"backend-ca":             "/etc/postern/backend-ca.pem",
-	"backend-pin":            "sha256//47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU=",
-	"backend-cert":           "/etc/postern/client.pem",
-	"backend-key":            "/etc/postern/client-key.pem",
-	"multiline-verb":         "ARCHIVE",
-	"tls-cert":               "/etc/postern/cert.pem",
-	"tls-key":                "/etc/postern/key.pem",
-	"tls-default-name":       "pop.example.org",
-	"tls-client-ca":          "/etc/postern/clients-ca.pem",
-	"acme-domain":            "pop.example.org",
-	"acme-on-demand":         "pop.customer.example",
-	"acme-email":             "postmaster@example.org",
-	"acme-ca":                "https://acme.internal/directory",
-	"acme-roots":             "/etc/postern/acme-roots.pem",
-	"acme-eab-kid":           "kid-1",
-	"acme-eab-key-file":      "/etc/postern/eab.key",
-	"acme-profile":           "shortlived",
-	"acme-dns-server":        "ns.example.org:53",
-	"acme-dns-zone":          "example.org",
-	"acme-dns-tsig-name":     "postern",
-	"acme-dns-tsig-key-file": "/etc/postern/tsig.key",
-	"acme-dns-hook":          "/etc/postern/dns-hook",
-	"acme-dns-resolver":      "192.0.2.53:53",
-	"audit-db":               "/var/lib/postern/audit.db",
+	"backend":                  "mail.internal:110",
+	"backend-name":             "mail.internal",
+	"backend-ca":               "/etc/postern/backend-ca.pem",
+	"backend-pin":              "sha256//47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU=",
+	"backend-cert":             "/etc/postern/client.pem",
+	"backend-key":              "/etc/postern/client-key.pem",
+	"multiline-verb":           "ARCHIVE",
+	"tls-cert":                 "/etc/postern/cert.pem",
+	"tls-key":                  "/etc/postern/key.pem",
+	"tls-default-name":         "pop.example.org",
+	"tls-client-ca":            "/etc/postern/clients-ca.pem",
+	"acme-domain":              "pop.example.org",
+	"acme-on-demand":           "pop.customer.example",
+	"acme-email":               "postmaster@example.org",
+	"acme-ca":                  "https://acme.internal/directory",
+	"acme-roots":               "/etc/postern/acme-roots.pem",
+	"acme-eab-kid":             "kid-1",
+	"acme-eab-key-file":        "/etc/postern/eab.key",
+	"acme-profile":             "shortlived",
+	"acme-dns-server":          "ns.example.org:53",
+	"acme-dns-zone":            "example.org",
+	"acme-dns-tsig-name":       "postern",
+	"acme-dns-tsig-key-file":   "/etc/postern/tsig.key",
+	"acme-dns-hook":            "/etc/postern/dns-hook",
+	"acme-dns-resolver":        "192.0.2.53:53",
+	"audit-db":                 "/var/lib/postern/audit.db",
+	"audit-anchor-file":        "/mnt/worm/postern.anchors",
+	"audit-anchor-webhook":     "https://anchors.example.org/postern",
+	"audit-anchor-witness":     "https://witness.example.org/",
+	"audit-anchor-witness-key": "witness.example.org/w1+bcb4dd6b+BOvN63jn/bLvkieywe8R6UYAtVtNbZpXh34x7onlmtw2",
 }

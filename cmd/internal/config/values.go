@@ -107,6 +107,27 @@ func httpsURL(text string) string {
 	return fmt.Sprintf("%.80q is not an https:// URL", text)
 }
 
+// webURL says what is wrong with the URL of a server.
+func webURL(text string) string {
+	if u, err := url.Parse(text); err == nil && (u.Scheme == "https" || u.Scheme == "http") && u.Hostname() != "" {
+		return ""
+	}
+	return "not an https:// or http:// URL" // which may hold a secret
+}
+
+// safeURL says what is wrong with the URL of a server whose answer is believed: whoever is in between must not give it.
+func safeURL(text string) string {
+	if what := webURL(text); what != "" {
+		return what
+	}
+	u, _ := url.Parse(text) // it parsed
+	addr, err := netip.ParseAddr(u.Hostname())
+	if u.Scheme == "https" || u.Hostname() == "localhost" || err == nil && addr.IsLoopback() {
+		return ""
+	}
+	return "not an https:// URL, and http:// is for this machine only"
+}
+
 // pin says what is wrong with a pinned public key, which is written as curl --pinnedpubkey wants it.
 func pin(text string) string {
 	const octets = 32 // of SHA-256
