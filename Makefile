@@ -1,6 +1,6 @@
-# Postern. `make` builds it, `make demo` shows it, `make test` proves it.
+# Postern. `make` builds it, `make demo` shows it, `make test` proves it, `make bench-peers` measures it.
 
-.PHONY: build demo test setup check simulate
+.PHONY: build demo test setup check simulate bench-peers
 
 .NOTPARALLEL:
 
@@ -31,3 +31,10 @@ check:
 	go vet ./...
 	$$(go -C .ci/tools tool -n staticcheck) ./...
 	.ci/ui check
+
+# Postern beside HAProxy, nginx, hitch, stunnel and Dovecot, at the same work: some 25 minutes on a machine that does
+# nothing else. docs/performance.md says how to read it. BENCH="-modes short -peers haproxy,postern -rounds 1" is a
+# look; BENCH=-help lists the rest.
+bench-peers: build
+	.ci/bench-peers
+	go run ./cmd/internal/bench $(BENCH)

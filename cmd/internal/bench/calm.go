@@ -1,0 +1,87 @@
+package main
+
+import (
+	"errors"
+	"sync"
+	"time"
+)
+
+// paced is a workload of sessions that each give a command so many times a second. The time of a command runs from when
+// it was sent, or from when it should have been, if the one before was late.
+func paced(sessions int, perSecond float64) func(*trial) (sample, error) {
+	return func(t *trial) (s sample, err error) {
+		clients, err := t.logins(sessions, small)
+		if err != nil {
+			return s, err
+		}
+		defer func() { err = errors.Join(err, quitAll(clients)) }()
+		before, err := t.meter.cpu()
+		if err != nil {
+			return s, err
+		}
+		every := time.Duration(float64(time.Second) / perSecond)
+		began := time.Now()
+		tallies := make([]tally, sessions)
+		var running sync.WaitGroup
+		for i, c := range clients {
+			running.Go(func() {
+				phase := every * time.Duration(i) / time.Duration(sessions)
+				tallies[i].pace(chat(c, t.drops[small]), began.Add(phase), began.Add(t.span), every)
+			})
+		}
+		running.Wait()
+		return t.sum(tallies, time.Since(began), before)
+	}
+}
+
+func (t *tally) pace(work worker, due, end time.Time, every time.Duration) {
+	for ; due.Before(end); due = due.Add(every) {
+		from := due
+		if early := time.Until(due); early > 0 {
+			time.Sleep(early)
+			from = time.Now() // a timer that is late is not the peer's fault
+		}
+		n, err := work()
+		if err != nil {
+			t.err = err
+			return
+		}
+		t.work += n
+		t.times = append(t.times, time.Since(from))
+	}
+}
+
+// idle measures how much memory logged-in sessions take that say nothing, by what the peer has before they come and
+// when they have been there for a while.
+func idle(t *trial) (s sample, err error) {
+	warm, err := t.logins(2, small)
+	if err == nil {
+		err = quitAll(warm)
+	}
+	if err != nil {
+		return s, err
+	}
+	time.Sleep(t.span / 2)
+	before, err := t.meter.memory()
+	if err != nil {
+		return s, err
+	}
+	began := time.Now()
+	clients, err := t.logins(t.idle, small)
+	if err != nil {
+		return s, err
+	}
+	defer func() { err = errors.Join(err, quitAll(clients)) }()
+	time.Sleep(t.span)
+	after, err := t.meter.memory()
+	if err != nil {
+		return s, err
+	}
+	s = sample{Wall: time.Since(began), Work: int64(t.idle), Bytes: after - before}
+	for _, c := range clients { // they must be alive
+		if err := c.exchange(exchange{[]byte("STAT\r\n"), t.drops[small].stat}); err != nil {
+			return s, err
+		}
+	}
+	return s, nil
+}
