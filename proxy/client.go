@@ -70,6 +70,13 @@ func (c *client) room(limit int) []byte {
 	return c.in[c.w:]
 }
 
+// release gives the buffer back while nothing is in it.
+func (c *client) release() {
+	if c.r == c.w {
+		c.in, c.r, c.w = nil, 0, 0
+	}
+}
+
 // took counts n octets that were read into room.
 func (c *client) took(n int, err error) {
 	c.w += n
@@ -199,8 +206,9 @@ const (
 )
 
 func (c *client) discard() {
+	into := make([]byte, firstLine)
 	for left := lingerOctets; left > 0; {
-		n, err := c.socket.Conn.Read(c.in)
+		n, err := c.socket.Conn.Read(into)
 		if err != nil {
 			return
 		}

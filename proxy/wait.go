@@ -23,12 +23,17 @@ func (s *session) awaitClient(limit int) error {
 		if s.fillClient(limit) || !soon.Before(until) {
 			return s.late()
 		}
+		s.setClientDeadline(until)
+		s.client.release()
+		return s.awaitWatching(limit, until, s.client.socket.awaitOctets)
 	}
-	return s.awaitWatching(limit, until)
+	s.setClientDeadline(until)
+	return s.awaitWatching(limit, until, nil)
 }
 
-func (s *session) awaitWatching(limit int, until time.Time) error {
-	s.setClientDeadline(until)
+// awaitWatching reads from the client while the backend is watched, once first, if any, says that there is something
+// to read.
+func (s *session) awaitWatching(limit int, until time.Time, first func() bool) error {
 	b := s.backend
 	w := startWatch(b.conn, b.peek[:], until.Add(time.Second), func(_ int, err error) bool {
 		if err != errNoRoom {
@@ -36,7 +41,9 @@ func (s *session) awaitWatching(limit int, until time.Time) error {
 		}
 		return false
 	})
-	s.fillClient(limit)
+	if first == nil || first() {
+		s.fillClient(limit)
+	}
 	n, err := w.stop()
 	switch {
 	case n > 0:
