@@ -53,6 +53,7 @@ type daemon struct {
 	pages     *web.Server
 	http      *http.Server
 	running   sync.WaitGroup
+	ending    context.CancelFunc // of what runs beside the relay and the pages
 	readiness atomic.Pointer[error] // why the relay takes no sessions; nil when it does
 }
 
@@ -171,6 +172,9 @@ func (d *daemon) serve() {
 		d.log.Info("listening", "listener", "web", "address", d.dashboard.Addr().String())
 		d.running.Go(d.servePages)
 	}
+	ctx, cancel := context.WithCancel(context.Background())
+	d.ending = cancel
+	d.running.Go(func() { d.tidy(ctx) })
 	d.readiness.Store(nil)
 }
 
@@ -222,6 +226,7 @@ func (d *daemon) stop(ctx context.Context) error {
 		d.pages.Close()
 		d.http.Close()
 	}
+	d.ending()
 	d.running.Wait()
 	return d.closeStores()
 }

@@ -1,0 +1,26 @@
+package main
+
+import (
+	"runtime"
+	"runtime/debug"
+	"testing"
+)
+
+var waste []byte
+
+// What is garbage is spare before the collector has looked.
+func TestSpare(t *testing.T) {
+	runtime.GC()
+	defer debug.SetGCPercent(debug.SetGCPercent(-1))
+	before := spare()
+	for range 64 {
+		waste = make([]byte, 1<<20)
+	}
+	if after := spare(); after < before+32<<20 {
+		t.Errorf("%d octets are spare, after 64 MiB were wasted %d", before, after)
+	}
+	debug.FreeOSMemory()
+	if after := spare(); after > before+32<<20 {
+		t.Errorf("%d octets are spare still", after)
+	}
+}
