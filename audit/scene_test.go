@@ -28,6 +28,8 @@ const (
 func play(scene string) int {
 	scenes := map[string]func(path string) error{
 		"load":          loadScene,
+		"fault":         faultScene,
+		"power":         powerScene,
 		"full-refuse":   func(path string) error { return fullScene(path, Refuse) },
 		"full-continue": func(path string) error { return fullScene(path, Continue) },
 	}

@@ -168,7 +168,8 @@ func remedy(err error, path string) string {
 		return "free space on the disk of " + filepath.Dir(path)
 	case e.Code == sqlite3.ErrBusy || e.Code == sqlite3.ErrLocked:
 		return "another program keeps " + path + " locked: end it"
-	case e.Code == sqlite3.ErrReadonly || e.Code == sqlite3.ErrCantOpen || errors.Is(err, fs.ErrPermission):
+	case e.Code == sqlite3.ErrReadonly || e.Code == sqlite3.ErrCantOpen || errors.Is(err, fs.ErrPermission),
+		isErrno(err, e, syscall.EROFS):
 		return "make " + path + " and its directory writable for this user"
 	case errors.Is(err, errGone):
 		return "put back what was taken away, or stop postern and restore a backup"
