@@ -59,6 +59,17 @@ func (f faults) child(t *testing.T, scene string, env ...string) *exec.Cmd {
 	return cmd
 }
 
+// run plays a scene on a disk that is well when it begins.
+func (f faults) run(t *testing.T, scene string, env ...string) {
+	t.Helper()
+	if err := os.WriteFile(f.control, make([]byte, controls), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := f.child(t, scene, env...).Run(); err != nil {
+		t.Fatal(err)
+	}
+}
+
 // wantSeen fails the test if SQLite does not go through the library.
 func (f faults) wantSeen(t *testing.T) {
 	t.Helper()

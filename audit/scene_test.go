@@ -28,6 +28,7 @@ const (
 func play(scene string) int {
 	scenes := map[string]func(path string) error{
 		"load":          loadScene,
+		"ack":           ackScene,
 		"fault":         faultScene,
 		"power":         powerScene,
 		"full-refuse":   func(path string) error { return fullScene(path, Refuse) },
