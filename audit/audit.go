@@ -44,6 +44,9 @@ var (
 	ErrClosed = errors.New("audit log closed")
 )
 
+// Model is the version of the record model (docs/records.md), written in every start record.
+const Model = 2
+
 // Options say where the log is and how it behaves.
 type Options struct {
 	Path       string       // the database file, made with mode 0600; its directory must exist
@@ -51,6 +54,7 @@ type Options struct {
 	Durability Durability   // default Strict
 	OnFailure  OnFailure    // default Refuse
 	Version    string       // of the program, written in the start record
+	Host       string       // the machine's name, written likewise
 	User       string       // of the system, who runs the program; written in the start and stop records
 	Logger     *slog.Logger // tells of failing, healing and recovery; nil discards
 	Retention  Rules        // how long what is kept; the zero Rules keep everything

@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
+	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -177,15 +179,18 @@ func (l *Log) resume(ctx context.Context, w *writer) (err error) {
 
 // detail describes the settings in force, for the start record.
 func (o *Options) detail() string {
-	d := "durability=" + o.Durability.String()
+	words := []string{fmt.Sprintf("model=%d", Model), "durability=" + o.Durability.String()}
 	if o.Durability == Relaxed {
-		d += " window=" + RelaxedWindow.String()
+		words = append(words, "window="+RelaxedWindow.String())
 	}
-	d += " on_failure=" + o.OnFailure.String()
+	words = append(words, "on_failure="+o.OnFailure.String())
+	if o.Host != "" {
+		words = slices.Insert(words, 0, "host="+o.Host)
+	}
 	if o.Version != "" {
-		d = "version=" + o.Version + " " + d
+		words = slices.Insert(words, 0, "version="+o.Version)
 	}
-	return d
+	return strings.Join(words, " ")
 }
 
 // Record appends ev to the batch being gathered. It blocks only while the queue is full, and not at all

@@ -297,7 +297,7 @@ func TestRelaxedDoesNotWait(t *testing.T) {
 		t.Fatal(err)
 	}
 	wantStory(t, l.opts.Path, "start connect connect stop")
-	const want = "version=v2 durability=relaxed window=50ms on_failure=refuse"
+	const want = "version=v2 model=2 durability=relaxed window=50ms on_failure=refuse"
 	if got := records(t, l.opts.Path)[0].Detail; got != want {
 		t.Errorf("start says %q, want %q", got, want)
 	}

@@ -129,8 +129,9 @@ func (d *daemon) openAudit(ctx context.Context) (*audit.Log, error) {
 	if err != nil {
 		return nil, err
 	}
+	host, _ := os.Hostname() // a machine without a name has none in the record
 	return audit.Open(ctx, audit.Options{Path: d.config.AuditPath(), Durability: durability, OnFailure: onFailure,
-		Version: version(), User: userName(os.Getuid()), Retention: retention(d.config), Logger: d.log})
+		Version: version(), Host: host, User: userName(os.Getuid()), Retention: retention(d.config), Logger: d.log})
 }
 
 func retention(c *config.Config) audit.Rules {

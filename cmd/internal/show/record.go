@@ -77,6 +77,8 @@ func ofLog(r audit.Record) (what, outcome, color string) {
 		return "log: " + spaced(r.Detail), stateOfLog(r), logColor(r.Detail)
 	case proxy.KindRetention:
 		return fmt.Sprintf("retention %s %s", spaced(r.Detail), plural(r.Count, "record")), join(", ", r.Arg, numbersWords(r.Text)), yellow
+	case proxy.KindHold:
+		return "hold " + holdWords(r.Verb), join(", ", r.Arg, r.Text), yellow
 	case proxy.KindKey:
 		return "new key for checkpoints", r.Arg, yellow
 	}
@@ -184,6 +186,13 @@ func logColor(state string) string {
 		return yellow
 	}
 	return green
+}
+
+func holdWords(verb string) string {
+	if verb == "release" {
+		return "released"
+	}
+	return "begun"
 }
 
 // numbersWords names the span of records that a retention run walked.
