@@ -2,6 +2,7 @@ package audit
 
 import (
 	"database/sql/driver"
+	"fmt"
 	"sync"
 	"testing"
 
@@ -63,4 +64,44 @@ func BenchmarkSeal(b *testing.B) {
 		e.seal(row, &s)
 		values = e.appendSeal(values[:0])
 	}
+}
+
+// benchRecords is how large the log is that BenchmarkVerify makes.
+const benchRecords = 1_000_000
+
+// BenchmarkVerify is a whole verification of a million records, of sessions as most are: each logs in, reads three messages and goes.
+// Making them takes longer than one verification.
+func BenchmarkVerify(b *testing.B) {
+	l := openLog(b, Options{Durability: Relaxed})
+	for n := 0; l.Health().LastSeq < benchRecords; n++ {
+		playRead(l, n)
+	}
+	if err := l.Close(); err != nil {
+		b.Fatal(err)
+	}
+	b.ReportAllocs()
+	var rate float64
+	for b.Loop() {
+		v := wantGood(b, VerifyOptions{Path: l.opts.Path, Full: true})
+		rate = v.Rate
+	}
+	b.ReportMetric(rate, "records/s")
+}
+
+// playRead records such a session, of eleven records.
+func playRead(l *Log, n int) {
+	id := newID()
+	l.Record(connect(id))
+	l.Record(command(id, "USER", fmt.Sprint("user", n%500), "+OK"))
+	l.Record(login(id, fmt.Sprint("user", n%500), proxy.LoginOK))
+	l.Record(command(id, "STAT", "", "+OK"))
+	for m := range int64(3) {
+		opened, read := command(id, "RETR", fmt.Sprint(m+1), ""), command(id, "RETR", fmt.Sprint(m+1), "+OK")
+		opened.Kind, opened.Message, opened.UID = proxy.KindOpened, m+1, "0000000a5e5e5e5e"
+		read.Message, read.UID, read.Text, read.Octets, read.Lines = m+1, "0000000a5e5e5e5e", "4096 octets follow", 4096, 80
+		l.Record(opened)
+		l.Record(read)
+	}
+	l.Record(command(id, "QUIT", "", "+OK"))
+	l.Record(end(id))
 }

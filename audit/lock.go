@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
 	"strings"
 	"syscall"
 	"time"
@@ -75,4 +76,21 @@ func holder(name string) string {
 		return ""
 	}
 	return " (process " + pid + ")"
+}
+
+// isLocked tells whether somebody writes to the database at path. It does not wait, and keeps nobody from taking the lock
+// for longer than a moment.
+func isLocked(path string) bool {
+	f, err := os.Open(path + ".lock")
+	if err != nil {
+		return false
+	}
+	defer f.Close()
+	return errors.Is(syscall.Flock(int(f.Fd()), syscall.LOCK_SH|syscall.LOCK_NB), syscall.EWOULDBLOCK)
+}
+
+// canWriteBeside tells whether this user may make files beside the one at path.
+func canWriteBeside(path string) bool {
+	const mayWrite = 2
+	return syscall.Access(filepath.Dir(path), mayWrite) == nil
 }

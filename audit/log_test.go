@@ -387,7 +387,7 @@ func TestPathMayHoldAnything(t *testing.T) {
 }
 
 // execute runs SQL on the database at path, as a meddler would.
-func execute(t *testing.T, path, query string) {
+func execute(t testing.TB, path, query string) {
 	t.Helper()
 	db, err := sql.Open("sqlite3", dsn(path, ""))
 	if err != nil {
@@ -399,7 +399,7 @@ func execute(t *testing.T, path, query string) {
 	}
 }
 
-func ask(t *testing.T, path, query string) (answer string) {
+func ask(t testing.TB, path, query string) (answer string) {
 	t.Helper()
 	db, err := sql.Open("sqlite3", dsn(path, ""))
 	if err != nil {

@@ -147,7 +147,7 @@ func (s *store) prepareStatements() error {
 		{&s.record, insertRecord},
 		{&s.session, upsertSession()},
 		{&s.block, "INSERT INTO blocks(level, n, hash) VALUES(?, ?, ?)"},
-		{&s.signed, "INSERT INTO checkpoints(size, note) VALUES(?, ?)"},
+		{&s.signed, insertCheckpoint},
 		{&s.fact, "INSERT INTO meta(name, value) VALUES(?, ?) ON CONFLICT(name) DO UPDATE SET value = excluded.value"},
 		{&s.place, "INSERT INTO session_records(session_id, record) VALUES(?, ?)"},
 	} {
@@ -161,6 +161,9 @@ func (s *store) prepareStatements() error {
 }
 
 var insertRecord = "INSERT INTO records(" + recordColumns + ", seed, hash) VALUES(" + marks(recordColumns) + ", ?, ?)"
+
+// insertCheckpoint numbers the checkpoints, so that one that is removed is missed.
+const insertCheckpoint = "INSERT INTO checkpoints(size, n, note) VALUES(?, 1 + ifnull((SELECT n FROM checkpoints ORDER BY size DESC LIMIT 1), 0), ?)"
 
 // upsertSession writes a session's row whole, whether it is there or not.
 func upsertSession() string {

@@ -12,6 +12,9 @@ ALTER TABLE sessions ADD COLUMN fingerprint TEXT NOT NULL DEFAULT '';
 ALTER TABLE records ADD COLUMN seed BLOB;                             -- the salts of the leaf, or what is left of them
 ALTER TABLE records ADD COLUMN hash BLOB;                             -- the leaf's hash
 
+-- The records that say which key signs.
+CREATE INDEX records_keys ON records(seq) WHERE kind IN ('start', 'key');
+
 -- Roots of complete subtrees: level 1 over 256 records, level 2 over 65,536, and so on.
 CREATE TABLE blocks (
   level INTEGER NOT NULL,
@@ -37,8 +40,9 @@ CREATE TABLE holds (
 
 -- Signed tree heads (C2SP tlog-checkpoint), with the cosignatures of witnesses.
 CREATE TABLE checkpoints (
-  size INTEGER PRIMARY KEY, -- the records it covers, 1 to size
-  note TEXT NOT NULL
+  size INTEGER PRIMARY KEY,      -- the records it covers, 1 to size
+  n    INTEGER NOT NULL,         -- from 1, without holes
+  note TEXT    NOT NULL
 ) STRICT;
 
 -- What is true of the whole log: origin, the log's own name; key, the verifier key of the signing key in force;

@@ -28,21 +28,27 @@ func readSettings(cmd *cobra.Command) func() (*config.Config, error) {
 // openReader opens the log for reading; its errors say what to do. Whoever reads calls noteAccess before anything is
 // printed.
 func openReader(c *config.Config) (*audit.Reader, error) {
-	path := c.AuditPath()
+	if err := checkReadable(c.AuditPath()); err != nil {
+		return nil, err
+	}
+	r, err := audit.OpenReader(c.AuditPath())
+	return r, wrap("open audit log", err)
+}
+
+// checkReadable says what to do when the log is not there, or not for this user.
+func checkReadable(path string) error {
 	f, err := os.Open(path)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
-		return nil, fmt.Errorf("no audit log at %s\n"+
+		return fmt.Errorf("no audit log at %s\n"+
 			"  name its place with --data-dir or --audit-db; postern serve and postern demo make one", path)
 	case errors.Is(err, fs.ErrPermission):
-		return nil, fmt.Errorf("the audit log %s may not be read by this user\n"+
+		return fmt.Errorf("the audit log %s may not be read by this user\n"+
 			"  run as the user of postern serve, such as sudo -u postern", path)
 	case err != nil:
-		return nil, fmt.Errorf("open audit log: %w", err)
+		return fmt.Errorf("open audit log: %w", err)
 	}
-	f.Close()
-	r, err := audit.OpenReader(path)
-	return r, wrap("open audit log", err)
+	return f.Close()
 }
 
 // addrFlag is an address, or a network of addresses, as a flag.

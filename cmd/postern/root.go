@@ -34,7 +34,7 @@ func newRoot() *cobra.Command {
 	addToggle(root.PersistentFlags(), new(bool), "help", "h", "tell what a command does")
 	root.AddGroup(&cobra.Group{ID: groupRun, Title: "Run:"}, &cobra.Group{ID: groupCerts, Title: "Certificates:"},
 		&cobra.Group{ID: groupRead, Title: "Read the audit log:"})
-	root.AddCommand(newServe(), newDemo(), newCerts(), newCA(), newTail(), newSessions(), newSession(), newConfig(), newVersion())
+	root.AddCommand(newServe(), newDemo(), newCerts(), newCA(), newTail(), newSessions(), newSession(), newVerify(), newConfig(), newVersion())
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
 		return usageError{fmt.Errorf("%w\n%s --help tells what there is", err, cmd.CommandPath())}
 	})

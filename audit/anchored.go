@@ -1,0 +1,173 @@
+package audit
+
+import (
+	"bufio"
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"slices"
+	"strings"
+)
+
+// maxAnchors bounds the checkpoints from elsewhere that are compared: of more, the largest.
+const maxAnchors = 1 << 20
+
+// anchor is a signed head of the tree that was kept outside the database.
+type anchor struct {
+	from string // the file
+	line int    // where in it; 0 is the file as a whole
+	size int64
+	root hash
+	note string // "" if its signature was checked already
+}
+
+func (a *anchor) String() string {
+	if a.line == 0 {
+		return a.from
+	}
+	return fmt.Sprintf("%s line %d", a.from, a.line)
+}
+
+// anchors are kept in the order of their sizes.
+type anchors struct{ all []anchor }
+
+func (a *anchors) add(one anchor) {
+	a.all = append(a.all, one)
+	if len(a.all) >= 2*maxAnchors {
+		a.sort()
+	}
+}
+
+func (a *anchors) sort() {
+	slices.SortStableFunc(a.all, func(x, y anchor) int { return cmp.Compare(x.size, y.size) })
+	a.all = a.all[max(0, len(a.all)-maxAnchors):]
+}
+
+// between returns those of the sizes first to last.
+func (a *anchors) between(first, last int64) (found []*anchor) {
+	i, _ := slices.BinarySearchFunc(a.all, first, func(one anchor, size int64) int { return cmp.Compare(one.size, size) })
+	for ; i < len(a.all) && a.all[i].size <= last; i++ {
+		found = append(found, &a.all[i])
+	}
+	return found
+}
+
+// maxNote bounds one signed note, with many cosignatures.
+const maxNote = 64 << 10
+
+// read takes up every checkpoint of the log called origin from a file in which signed notes stand one behind the
+// other, whatever is between them.
+func (a *anchors) read(path, origin string) error {
+	f, err := os.Open(path)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	lines := bufio.NewScanner(f)
+	lines.Buffer(nil, maxNote)
+	var note strings.Builder
+	begun, line := 0, 0
+	finish := func() error {
+		defer note.Reset()
+		if begun == 0 {
+			return nil
+		}
+		c, err := parseCheckpoint(note.String(), origin)
+		if err != nil {
+			return fmt.Errorf("%s line %d: %w", path, begun, err)
+		}
+		a.add(anchor{from: path, line: begun, size: c.Size, root: c.Root, note: c.Note})
+		begun = 0
+		return nil
+	}
+	for lines.Scan() {
+		line++
+		text := lines.Text()
+		inside := begun > 0 && (line < begun+4 || strings.HasPrefix(text, signatureMark))
+		if !inside {
+			if err := finish(); err != nil {
+				return err
+			}
+			if text != origin {
+				continue
+			}
+			begun = line
+		}
+		if note.Len() > maxNote {
+			return fmt.Errorf("%s line %d: this note does not end", path, begun)
+		}
+		note.WriteString(text + "\n")
+	}
+	return errors.Join(lines.Err(), finish())
+}
+
+// signatureMark begins each signature line of a note (C2SP signed-note).
+const signatureMark = "— "
+
+// readAnchors reads the files that were named, and finds what the log is behind of.
+func (v *verifier) readAnchors() error {
+	for _, path := range v.opts.Anchors {
+		if err := v.outside.read(path, v.origin); err != nil {
+			if !errors.Is(err, errCheckpoint) {
+				return fmt.Errorf("read anchors: %w", err)
+			}
+			v.findings.add(Finding{Table: path, What: wasAltered, Detail: err.Error()})
+		}
+	}
+	v.outside.sort()
+	for _, a := range v.outside.between(v.last+1, 1<<62) {
+		f := Finding{Table: "records", Key: seqKey(v.last+1, a.size), What: wasRolled, at: v.last + 1, Detail: fmt.Sprintf(
+			"the log had %d records when %s was written: it is an older copy, or its end was cut off", a.size, a)}
+		if a.note == "" || v.signedByOurs(a.note) {
+			v.findings.add(f)
+			return nil
+		}
+	}
+	return nil
+}
+
+// signedByOurs tells whether a key of this log signed a note about records that are not there.
+func (v *verifier) signedByOurs(text string) bool {
+	for _, key := range v.allKeys() {
+		if signedBy(text, []string{key}) == nil {
+			return true
+		}
+	}
+	return false
+}
+
+// allKeys returns the verifier keys that the log names or was said to have.
+func (v *verifier) allKeys() (keys []string) {
+	keys = append(keys, v.opts.Keys...)
+	if v.known != nil {
+		keys = append(keys, v.known.FirstKey, v.known.Key)
+	}
+	if key, err := meta(context.Background(), v.reader.db, metaKey); err == nil {
+		keys = append(keys, key)
+	}
+	return append(keys, v.keys.current)
+}
+
+// holdAnchor compares a head from elsewhere with the records.
+func (v *verifier) holdAnchor(h *head) {
+	v.verdict.Anchors++
+	if !h.known {
+		return // in a block that retention deleted as a whole; those around it were compared
+	}
+	signed := h.anchor.note == ""
+	for _, key := range []string{v.keys.current, v.keys.before} {
+		signed = signed || key != "" && signedBy(h.anchor.note, []string{key}) == nil
+	}
+	if !signed {
+		v.findings.add(Finding{Table: h.anchor.from, Key: fmt.Sprintf("line %d", h.anchor.line), What: wasAltered,
+			Detail: "it is not signed with the key that was in force", at: h.size})
+		return
+	}
+	v.roots.compare(h.size, &h.part, h.anchor.root, func() bool { return true })
+}
+
+// limited bounds what is read of a file that holds one note.
+func limited(f io.Reader) io.Reader { return io.LimitReader(f, 2*maxNote) }

@@ -1,0 +1,146 @@
+package audit
+
+import (
+	"cmp"
+	"database/sql/driver"
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+
+	"postern/proxy"
+)
+
+// cover holds what is missing of the log against what retention says that it did. The records of that come later than
+// those it took, so both are gathered and compared in the end.
+type cover struct {
+	found   *findings
+	deleted ticks
+	thinned ticks
+	rules   map[string][]run // what each Detail has walked
+	told    int64            // how many records retention says that it deleted
+}
+
+// ticks is a set of record numbers, a bit each.
+type ticks struct {
+	words map[int64]*[stretchSize / 64]uint64 // by stretch
+	count int64
+}
+
+func (m *ticks) add(s run) {
+	for seq := s.first; seq <= s.last; seq++ {
+		word := m.at(seq)
+		*word |= 1 << (seq % 64)
+		m.count++
+	}
+}
+
+func (m *ticks) at(seq int64) *uint64 {
+	if m.words == nil {
+		m.words = map[int64]*[stretchSize / 64]uint64{}
+	}
+	part := m.words[seq/stretchSize]
+	if part == nil {
+		part = new([stretchSize / 64]uint64)
+		m.words[seq/stretchSize] = part
+	}
+	return &part[seq%stretchSize/64]
+}
+
+// outside returns the numbers that are in none of the spans, which are sorted and do not touch.
+func (m *ticks) outside(spans []run) (left []run) {
+	for _, n := range sortedKeys(m.words) {
+		for seq := n * stretchSize; seq < (n+1)*stretchSize; seq++ {
+			if *m.at(seq)&(1<<(seq%64)) == 0 {
+				continue
+			}
+			for len(spans) > 0 && spans[0].last < seq {
+				spans = spans[1:]
+			}
+			if len(spans) == 0 || seq < spans[0].first {
+				left = extend(left, seq)
+			}
+		}
+	}
+	return left
+}
+
+func sortedKeys[V any](m map[int64]V) []int64 {
+	keys := make([]int64, 0, len(m))
+	for n := range m {
+		keys = append(keys, n)
+	}
+	slices.Sort(keys)
+	return keys
+}
+
+func (c *cover) add(s *stretch) {
+	for _, r := range s.deleted {
+		c.deleted.add(r)
+	}
+	for _, r := range s.thinned {
+		c.thinned.add(r)
+	}
+}
+
+// rule takes up a retention record.
+func (c *cover) rule(r *Record) {
+	first, last, ok := strings.Cut(r.Text, "-")
+	from, err := strconv.ParseInt(first, 10, 64)
+	to, err2 := strconv.ParseInt(last, 10, 64)
+	if !ok || err != nil || err2 != nil {
+		return // a run that took nothing tells no span
+	}
+	if c.rules == nil {
+		c.rules = map[string][]run{}
+	}
+	c.rules[r.Detail] = append(c.rules[r.Detail], run{from, min(to, r.Seq-1)}) // it does not speak of the future
+	if r.Detail == RecordsDeleted {
+		c.told += r.Count
+	}
+}
+
+// joined returns the spans sorted, those that touch made one.
+func joined(spans []run) (all []run) {
+	slices.SortFunc(spans, func(a, b run) int { return cmp.Compare(a.first, b.first) })
+	for _, s := range spans {
+		if n := len(all); n > 0 && s.first <= all[n-1].last+1 {
+			all[n-1].last = max(all[n-1].last, s.last)
+			continue
+		}
+		all = append(all, s)
+	}
+	return all
+}
+
+// checkCover compares both. Retention may have gone on since the walk began: its newest records count, too.
+func (v *verifier) checkCover() error {
+	var row [4]driver.Value
+	const query = "SELECT seq, detail, text, count FROM records WHERE seq > ? AND kind = 'retention'"
+	err := v.lens.each(query, row[:], func() error {
+		r := Record{Seq: row[0].(int64), Kind: proxy.KindRetention}
+		r.Detail, _ = row[1].(string)
+		r.Text, _ = row[2].(string)
+		r.Count, _ = row[3].(int64)
+		v.cover.rule(&r)
+		return nil
+	}, v.last)
+	v.cover.check(v.from == 0)
+	return err
+}
+
+// check finds what is missing and was not told of.
+func (c *cover) check(whole bool) {
+	for _, s := range c.deleted.outside(joined(c.rules[RecordsDeleted])) {
+		c.found.add(Finding{Table: "records", Key: seqKey(s.first, s.last), What: wasRemoved, at: s.first,
+			Detail: "their hashes are kept as if retention had deleted them, and no record says so"})
+	}
+	for _, s := range c.thinned.outside(joined(c.rules[RecordsThinned])) {
+		c.found.add(Finding{Table: "records", Key: seqKey(s.first, s.last), What: wasAltered, at: s.first,
+			Detail: "fields are taken out as if by retention, and no record says so"})
+	}
+	if whole && c.deleted.count > c.told && len(c.found.all) == 0 {
+		c.found.add(Finding{Table: "records", What: wasRemoved, at: 1,
+			Detail: fmt.Sprintf("%d are missing, and retention says that it deleted %d", c.deleted.count, c.told)})
+	}
+}

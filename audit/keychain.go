@@ -1,0 +1,195 @@
+package audit
+
+import (
+	"crypto/sha256"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"slices"
+	"strings"
+	"sync"
+
+	"golang.org/x/mod/sumdb/note"
+
+	"postern/proxy"
+)
+
+// lostKey is the Detail of a key record whose key no other vouches for.
+const lostKey = "lost"
+
+// keychain follows which key signs: the one that the first start record names, then those of the key records. It
+// checks the signatures of the checkpoints, beside everything else: they cost more than all other checks of an idle log.
+type keychain struct {
+	found   *findings
+	trusted []string // that the log may begin with, or go on with after a break; nil: any
+	first   string
+	current string
+	since   int64 // the record that put current in force
+	before  string
+
+	jobs    chan signedNote
+	workers sync.WaitGroup
+	mu      sync.Mutex
+	late    []Finding // of the workers
+	checked int64
+}
+
+// signedNote is a checkpoint whose signatures are to be checked with the verifier keys.
+type signedNote struct {
+	size int64
+	text string
+	keys []string
+}
+
+// start begins to check signatures in other goroutines; wait ends them.
+func (k *keychain) start(workers int) {
+	k.jobs = make(chan signedNote, 1024)
+	for range workers {
+		k.workers.Go(func() {
+			for job := range k.jobs {
+				k.check(job)
+			}
+		})
+	}
+}
+
+func (k *keychain) check(job signedNote) {
+	if err := signedBy(job.text, job.keys); err != nil {
+		k.mu.Lock()
+		k.late = append(k.late, unsigned(job.size, err))
+		k.late = k.late[:min(len(k.late), maxFindings)]
+		k.mu.Unlock()
+	}
+}
+
+func unsigned(size int64, err error) Finding {
+	return Finding{Table: "checkpoints", Key: sizeKey(size), What: wasAltered, Detail: err.Error(), at: size}
+}
+
+func sizeKey(size int64) string { return fmt.Sprintf("size %d", size) }
+
+// wait returns when all signatures are checked.
+func (k *keychain) wait() {
+	close(k.jobs)
+	k.workers.Wait()
+	for _, f := range k.late {
+		k.found.add(f)
+	}
+}
+
+// signedBy tells whether a note has the signature of each key.
+func signedBy(text string, keys []string) error {
+	if len(keys) == 0 {
+		return errors.New("no key is known that it could be signed with")
+	}
+	for _, key := range keys {
+		v, err := note.NewVerifier(key)
+		if err != nil {
+			return fmt.Errorf("%.120q is no verifier key", key)
+		}
+		if _, err := note.Open([]byte(text), note.VerifierList(v)); err != nil {
+			return fmt.Errorf("it is not signed with %s", key)
+		}
+	}
+	return nil
+}
+
+// signers returns the keys that a checkpoint of that size is to be signed with. The first one that covers a key record
+// is signed with the old key as well.
+func (k *keychain) signers(size int64) []string {
+	if k.before != "" && size >= k.since {
+		keys := []string{k.before, k.current}
+		k.before = ""
+		return keys
+	}
+	if k.current == "" {
+		return nil
+	}
+	return []string{k.current}
+}
+
+// follow takes up a start or key record.
+func (k *keychain) follow(r *Record) {
+	switch {
+	case r.Kind == proxy.KindStart && r.Arg == "":
+		return // of a version that signed nothing
+	case k.current == "":
+		k.begin(r)
+	case r.Kind == proxy.KindStart && r.Arg == k.current:
+		return
+	case r.Kind == proxy.KindStart:
+		k.broke(r, "the key is another one, and no record tells of the change")
+	case r.Detail == lostKey && slices.Contains(k.trusted, r.Arg):
+	case r.Detail == lostKey:
+		k.broke(r, "the key was lost, says the log, and none vouches for the new one: if that was you, give it with --key "+r.Arg)
+	case !vouched(k.current, r.Arg, r.Text):
+		k.broke(r, "the key before it did not sign it")
+	}
+	if k.before = ""; r.Kind == proxy.KindKey && r.Detail != lostKey {
+		k.before = k.current
+	}
+	k.current, k.since = r.Arg, r.Seq
+}
+
+func (k *keychain) begin(r *Record) {
+	k.first = r.Arg
+	if len(k.trusted) > 0 && !slices.Contains(k.trusted, r.Arg) {
+		k.broke(r, "the log was begun with another key than the one given, "+r.Arg)
+	}
+}
+
+func (k *keychain) broke(r *Record, why string) {
+	k.found.add(Finding{Table: "records", Key: seqKey(r.Seq, r.Seq), What: wasBroken, Detail: why, at: r.Seq})
+}
+
+// ReadVerifier returns the verifier key that text is, or that is in the file so called: a file of verifier keys, or a
+// log's own key.
+func ReadVerifier(text string) (string, error) {
+	if nameOf(text) != "" {
+		return text, nil
+	}
+	f, err := os.Open(text)
+	if err != nil {
+		return "", fmt.Errorf("%.120q is neither a verifier key, as postern key export prints it, nor a file with one: %w", text, err)
+	}
+	defer f.Close()
+	b, err := io.ReadAll(limited(f))
+	if err != nil {
+		return "", err
+	}
+	for line := range strings.Lines(string(b)) {
+		if line = strings.TrimSpace(line); nameOf(line) != "" {
+			return line, nil
+		}
+	}
+	k, err := parseKey(string(b))
+	if err != nil {
+		return "", fmt.Errorf("%s holds no verifier key, as postern key export prints it", text)
+	}
+	return k.verifier, nil
+}
+
+// Fingerprint returns the SHA-256 of the public key in a verifier key, in the form that ssh-keygen prints.
+func Fingerprint(verifier string) (string, error) {
+	if _, err := note.NewVerifier(verifier); err != nil {
+		return "", fmt.Errorf("%.120q is no verifier key: want NAME+HASH+KEY, as postern key export prints it", verifier)
+	}
+	parts := strings.SplitN(verifier, "+", 3) // three there are, as NewVerifier has seen
+	public, err := base64.StdEncoding.DecodeString(parts[2])
+	if err != nil {
+		return "", err
+	}
+	sum := sha256.Sum256(public[1:])
+	return "SHA256:" + base64.RawStdEncoding.EncodeToString(sum[:]), nil
+}
+
+// nameOf returns the name in a verifier key, "" if it is none.
+func nameOf(verifier string) string {
+	v, err := note.NewVerifier(verifier)
+	if err != nil {
+		return ""
+	}
+	return v.Name()
+}

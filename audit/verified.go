@@ -1,0 +1,79 @@
+package audit
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+)
+
+// VerifiedPath returns where the last verified checkpoint of the log at path is kept.
+func VerifiedPath(path string) string { return strings.TrimSuffix(path, ".db") + ".verified" }
+
+// verified is what a good verification leaves behind, for the next one to go on from and to hold the log against. It
+// is no more secret than the log, and no better kept: who can write one can write the other. An anchor elsewhere
+// can do what this file cannot.
+type verified struct {
+	Checkpoint string    `json:"checkpoint"` // as signed
+	FirstKey   string    `json:"first_key"`  // the verifier key that the log was begun with
+	Key        string    `json:"key"`        // that of Checkpoint
+	Time       time.Time `json:"time"`
+
+	parsed Checkpoint
+}
+
+var errVerified = errors.New("this is no verified checkpoint: if the disk did that, postern verify --full makes a new one")
+
+// readVerified reads the file at path, nil if there is none.
+func readVerified(path string) (*verified, error) {
+	f, err := os.Open(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	v := new(verified)
+	if err := json.NewDecoder(limited(f)).Decode(v); err != nil {
+		return nil, errVerified
+	}
+	origin, _, _ := bytes.Cut([]byte(v.Checkpoint), []byte("\n"))
+	if v.parsed, err = parseCheckpoint(v.Checkpoint, string(origin)); err != nil {
+		return nil, errVerified
+	}
+	if err := signedBy(v.Checkpoint, []string{v.Key}); err != nil {
+		return nil, fmt.Errorf("%w (%w)", errVerified, err)
+	}
+	return v, nil
+}
+
+// write keeps v at path. It is there as a whole or not at all.
+func (v *verified) write(path string) error {
+	text, err := json.MarshalIndent(v, "", "  ")
+	if err != nil {
+		return err
+	}
+	return replaceFile(path, append(text, '\n'))
+}
+
+// replaceFile puts a file with mode 0600 in place of the one at path. It is on disk when replaceFile returns.
+func replaceFile(path string, text []byte) error {
+	f, err := os.CreateTemp(filepath.Dir(path), ".verified-*") // mode 0600
+	if err != nil {
+		return err
+	}
+	_, err = f.Write(text)
+	if err = errors.Join(err, f.Sync(), f.Close()); err == nil {
+		err = os.Rename(f.Name(), path)
+	}
+	if err != nil {
+		return errors.Join(err, os.Remove(f.Name()))
+	}
+	return syncDir(path)
+}
