@@ -269,6 +269,17 @@ func (r *Reader) Oldest(ctx context.Context) (time.Time, error) {
 	return moment(at.Int64), r.wrap("find the oldest record", err)
 }
 
+// Retention tells how the rules fare. What Health tells may be a minute old.
+func (l *Log) Retention(ctx context.Context) Retention {
+	l.keeper.look(ctx)
+	return l.keeper.tell()
+}
+
+// Plan tells what a run would take now. Nothing is changed.
+func (l *Log) Plan(ctx context.Context) ([]Taken, error) {
+	return l.reader.plan(ctx, l.opts.Retention, l.pseudonym, time.Now())
+}
+
 // AddHold puts a hold in force for h.By and returns it with its number. The rules touch nothing that it covers once AddHold
 // has returned.
 func (l *Log) AddHold(ctx context.Context, h Hold) (Hold, error) {

@@ -63,6 +63,14 @@ func (r Rules) list() (all []rule) {
 	return all
 }
 
+// Words tells the rules in force, one a line.
+func (r Rules) Words() (lines []string) {
+	for _, rule := range r.list() {
+		lines = append(lines, rule.words+" are "+rule.does())
+	}
+	return lines
+}
+
 func (r *rule) deletes() bool { return r.takes == groupCore }
 
 func (r *rule) does() string {

@@ -145,7 +145,11 @@ func (r *Reader) Plan(ctx context.Context, rules Rules, key string, now time.Tim
 	if err != nil {
 		return nil, err
 	}
-	s, err := newSweep(ctx, r, rules, k.pseudonym, now)
+	return r.plan(ctx, rules, k.pseudonym, now)
+}
+
+func (r *Reader) plan(ctx context.Context, rules Rules, pseudonym [32]byte, now time.Time) ([]Taken, error) {
+	s, err := newSweep(ctx, r, rules, pseudonym, now)
 	if err == nil {
 		s.taker = counter{}
 		err = s.run(ctx)

@@ -53,7 +53,7 @@ type daemon struct {
 	pages     *web.Server
 	http      *http.Server
 	running   sync.WaitGroup
-	ending    context.CancelFunc // of what runs beside the relay and the pages
+	ending    context.CancelFunc    // of what runs beside the relay and the pages
 	readiness atomic.Pointer[error] // why the relay takes no sessions; nil when it does
 }
 
@@ -117,6 +117,7 @@ func (d *daemon) controls() http.Handler {
 	mux.Handle("GET /certificates", control.JSON(d.listCertificates))
 	mux.Handle("POST /certificates/renew", control.JSON(d.renew))
 	mux.Handle("POST /audit/access", control.JSON(d.recordAccess))
+	d.addRetention(mux)
 	return mux
 }
 

@@ -14,6 +14,7 @@ const (
 	groupRun   = "run"
 	groupCerts = "certs"
 	groupRead  = "read"
+	groupKeep  = "keep"
 )
 
 func newRoot() *cobra.Command {
@@ -33,8 +34,9 @@ func newRoot() *cobra.Command {
 	}
 	addToggle(root.PersistentFlags(), new(bool), "help", "h", "tell what a command does")
 	root.AddGroup(&cobra.Group{ID: groupRun, Title: "Run:"}, &cobra.Group{ID: groupCerts, Title: "Certificates:"},
-		&cobra.Group{ID: groupRead, Title: "Read the audit log:"})
-	root.AddCommand(newServe(), newDemo(), newCerts(), newCA(), newTail(), newSessions(), newSession(), newVerify(), newConfig(), newVersion())
+		&cobra.Group{ID: groupRead, Title: "Read the audit log:"},
+		&cobra.Group{ID: groupKeep, Title: "What the audit log keeps:"})
+	root.AddCommand(newServe(), newDemo(), newCerts(), newCA(), newTail(), newSessions(), newSession(), newVerify(), newRetention(), newHold(), newConfig(), newVersion())
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
 		return usageError{fmt.Errorf("%w\n%s --help tells what there is", err, cmd.CommandPath())}
 	})
