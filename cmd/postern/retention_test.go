@@ -112,6 +112,7 @@ func TestRetentionFromTheOutside(t *testing.T) {
 			if users := usersOf(t, dir); users["ada"] != 0 || len(users) != 2 {
 				t.Errorf("left are sessions of %v", users)
 			}
+			postern("verify").wants(t, 0)
 			postern("tail", "--follow=false", "--lines", "100").wants(t, 0, "hold begun", "case 7", "hold released", "retention deleted", "retention thinned")
 		})
 	}
