@@ -87,19 +87,3 @@ func FuzzBody(f *testing.F) {
 		}
 	})
 }
-
-func BenchmarkBody(b *testing.B) {
-	for name, line := range map[string]string{
-		"base64": strings.Repeat("QUJD", 19) + "\r\n", "blank": "\n", "dots": "........\n", "stuffed": "..\n",
-		"prose": "The quick brown fox. It jumps over the lazy dog. And again. So it goes...\r\n",
-	} {
-		chunk := []byte(strings.Repeat(line, 128*1024/len(line)))
-		b.Run(name, func(b *testing.B) {
-			b.SetBytes(int64(len(chunk)))
-			for b.Loop() {
-				var s Body
-				s.Scan(chunk)
-			}
-		})
-	}
-}
