@@ -36,15 +36,22 @@ const (
 	controls
 )
 
-// newFaults compiles the library for a log in dir.
-func newFaults(t *testing.T, dir string) faults {
+// compileFaults makes the library.
+func compileFaults(t *testing.T) (library string) {
 	t.Helper()
-	tmp := t.TempDir()
-	f := faults{library: filepath.Join(tmp, "faults.so"), dir: dir, control: filepath.Join(tmp, "control"), trace: filepath.Join(tmp, "trace")}
-	out, err := exec.Command("gcc", "-shared", "-fPIC", "-O1", "-Wall", "-Werror", "-o", f.library, "testdata/faults.c").CombinedOutput()
+	library = filepath.Join(t.TempDir(), "faults.so")
+	out, err := exec.Command("gcc", "-shared", "-fPIC", "-O1", "-Wall", "-Werror", "-o", library, "testdata/faults.c").CombinedOutput()
 	if err != nil {
 		t.Fatalf("gcc: %v\n%s", err, out)
 	}
+	return library
+}
+
+// newFaults puts the library before a log in a directory of its own.
+func newFaults(t *testing.T, library string) faults {
+	t.Helper()
+	tmp := t.TempDir()
+	f := faults{library: library, dir: t.TempDir(), control: filepath.Join(tmp, "control"), trace: filepath.Join(tmp, "trace")}
 	if err := os.WriteFile(f.control, make([]byte, controls), 0o600); err != nil {
 		t.Fatal(err)
 	}
@@ -176,15 +183,15 @@ func failed(l *Log, id proxy.SessionID, on OnFailure, f fault) error {
 }
 
 func TestFaults(t *testing.T) {
+	library := compileFaults(t)
 	for name := range knownFaults {
 		for _, on := range []OnFailure{Refuse, Continue} {
-			t.Run(name+"/"+on.String(), func(t *testing.T) { testFault(t, name, on) })
+			t.Run(name+"/"+on.String(), func(t *testing.T) { testFault(t, newFaults(t, library), name, on) })
 		}
 	}
 }
 
-func testFault(t *testing.T, name string, on OnFailure) {
-	f := newFaults(t, t.TempDir())
+func testFault(t *testing.T, f faults, name string, on OnFailure) {
 	path := filepath.Join(f.dir, "audit.db")
 	out, err := f.child(t, "fault", failureEnv+"="+on.String(), faultEnv+"="+name).Output()
 	if err != nil {

@@ -22,7 +22,7 @@ import (
 // of that history: of what was not synced by then, only some sectors arrived. The log must open, and keep every promise.
 const (
 	traceEnv     = "POSTERN_FAULTS_TRACE"
-	powerCuts    = 60
+	powerCuts    = 30
 	powerActs    = 600 // promises that the history holds, at least
 	powerOutages = 4   // in the history with syncs that fail
 	sectorSize   = 512
@@ -126,9 +126,10 @@ func crashAfter(l *Log, acts *atomic.Int64, n int64) error {
 }
 
 func TestPowerCut(t *testing.T) {
+	library := compileFaults(t)
 	for _, fault := range []string{"none", "unsynced", "torn", crashing} {
 		t.Run(fault, func(t *testing.T) {
-			f := newFaults(t, t.TempDir())
+			f := newFaults(t, library)
 			f.run(t, "power", traceEnv+"="+f.trace, faultEnv+"="+fault)
 			if fault == crashing {
 				f.run(t, "power", traceEnv+"="+f.trace, faultEnv+"=none")

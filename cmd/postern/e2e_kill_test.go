@@ -3,6 +3,7 @@ package main
 import (
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"net"
 	"net/netip"
 	"slices"
@@ -19,13 +20,14 @@ import (
 )
 
 const (
-	kills      = 20
+	kills      = 50
 	loaders    = 6   // concurrent clients
 	stockSize  = 200 // messages in each maildrop
 	killMinAge = 200 * time.Millisecond
+	killMaxAge = 700 * time.Millisecond
 )
 
-// The promise: no reply without its record. The program is killed 20 times while clients issue commands as fast as
+// The promise: no reply without its record. The program is killed 50 times while clients issue commands as fast as
 // they can; every reply that a client saw whole must be in the log, and every octet of mail must have been
 // announced there before it came.
 func TestKill(t *testing.T) {
@@ -40,7 +42,7 @@ func TestKill(t *testing.T) {
 		for i, a := range accounts {
 			loads.Go(func() { stories[i] = load(g, a) })
 		}
-		time.Sleep(killMinAge + time.Duration(round)*25*time.Millisecond) // another moment each time
+		time.Sleep(killMinAge + rand.N(killMaxAge-killMinAge))
 		p.kill()
 		loads.Wait()
 		log := openStories(t, g)
