@@ -184,8 +184,8 @@ func (s *store) erase(p *piece, all, sum *Taken) error {
 		return err
 	}
 	octets := u.octets
-	if u.records > 0 {
-		octets = u.octets * n / u.records
+	if p.row != nil {
+		octets = 0 // they are told of with the last piece
 	}
 	all.add(u, u.first, p.upTo, n, octets)
 	sum.add(u, u.first, p.upTo, n, octets)

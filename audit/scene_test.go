@@ -29,6 +29,7 @@ const (
 func play(scene string) int {
 	scenes := map[string]func(path string) error{
 		"load":          loadScene,
+		"retain":        retainScene,
 		"ack":           ackScene,
 		"fault":         faultScene,
 		"power":         powerScene,
