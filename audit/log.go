@@ -88,6 +88,9 @@ func assemble(o Options) (*Log, *writer, error) {
 	if o.Key == "" {
 		o.Key = KeyPath(o.Path)
 	}
+	if err := checkModes(o.Path); err != nil {
+		return nil, nil, fmt.Errorf("audit log: %w", err)
+	}
 	store, err := openStore(o.Path, o.maxPages)
 	if err != nil {
 		return nil, nil, fmt.Errorf("audit log: %w", err)

@@ -389,6 +389,9 @@ func TestPathMayHoldAnything(t *testing.T) {
 // execute runs SQL on the database at path, as a meddler would.
 func execute(t testing.TB, path, query string) {
 	t.Helper()
+	if err := create(path); err != nil {
+		t.Fatal(err)
+	}
 	db, err := sql.Open("sqlite3", dsn(path, ""))
 	if err != nil {
 		t.Fatal(err)

@@ -28,14 +28,15 @@ const (
 
 func play(scene string) int {
 	scenes := map[string]func(path string) error{
-		"load":          loadScene,
-		"retain":        retainScene,
-		"ack":           ackScene,
-		"fault":         faultScene,
-		"power":         powerScene,
-		"small-disk":    smallDiskScene,
-		"full-refuse":   func(path string) error { return fullScene(path, Refuse) },
-		"full-continue": func(path string) error { return fullScene(path, Continue) },
+		"load":           loadScene,
+		"retain":         retainScene,
+		"ack":            ackScene,
+		"fault":          faultScene,
+		"power":          powerScene,
+		"small-disk":     smallDiskScene,
+		"full-refuse":    func(path string) error { return fullScene(path, Refuse) },
+		"full-continue":  func(path string) error { return fullScene(path, Continue) },
+		"full-migration": fullMigrationScene,
 	}
 	if err := scenes[scene](os.Getenv(pathEnv)); err != nil {
 		fmt.Fprintln(os.Stderr, err)

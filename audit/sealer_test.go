@@ -1,11 +1,14 @@
 package audit
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"os"
+	"os/signal"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -250,4 +253,38 @@ func TestAnOldLogWithAHoleIsRefused(t *testing.T) {
 	if !errors.Is(err, ErrAltered) || !strings.Contains(err.Error(), "record 500 is missing") {
 		t.Errorf("got %v", err)
 	}
+}
+
+// fullMigrationScene lets the disk be full while the database is copied before it is migrated.
+func fullMigrationScene(path string) error {
+	signal.Ignore(syscall.SIGXFSZ)
+	var limit syscall.Rlimit
+	if err := syscall.Getrlimit(syscall.RLIMIT_FSIZE, &limit); err != nil {
+		return err
+	}
+	limit.Cur = 64 << 10
+	if err := syscall.Setrlimit(syscall.RLIMIT_FSIZE, &limit); err != nil {
+		return err
+	}
+	_, err := Open(context.Background(), Options{Path: path})
+	if err == nil || !strings.Contains(err.Error(), "copy the database before it is migrated") {
+		return fmt.Errorf("opened, or for another reason not: %w", err)
+	}
+	return nil
+}
+
+func TestAFullDiskLeavesAnOldLogAsItWas(t *testing.T) {
+	path := oldLog(t, 3000)
+	if err := child(t, "full-migration", path).Run(); err != nil {
+		t.Fatal(err)
+	}
+	left, err := filepath.Glob(path + ".*")
+	if err != nil || len(left) != 1 || left[0] != path+".lock" {
+		t.Errorf("left behind: %v, %v", left, err)
+	}
+	if got := ask(t, path, "SELECT count(*) || ' ' || (SELECT user_version FROM pragma_user_version) FROM records"); got != "3000 1" {
+		t.Errorf("the log has %s", got)
+	}
+	openLog(t, Options{Path: path}).Close()
+	wantSealed(t, path)
 }

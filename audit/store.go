@@ -48,7 +48,7 @@ PRAGMA journal_size_limit = 16777216;`
 
 // openStore opens the database for writing, makes it if it is missing, and migrates it.
 func openStore(path string, maxPages *atomic.Int64) (*store, error) {
-	if err := private(path); err != nil {
+	if err := create(path); err != nil {
 		return nil, err
 	}
 	conn, err := (&sqlite3.SQLiteDriver{}).Open(dsn(path, "mode=rw&_mutex=no"))
@@ -63,23 +63,19 @@ func openStore(path string, maxPages *atomic.Int64) (*store, error) {
 	return s, nil
 }
 
-// private makes the database file before SQLite does, so that it and the -wal and -shm, which take its
+// create makes the database file before SQLite does, so that it and the -wal and -shm, which take its
 // mode, are never readable by others, whatever the umask. A file that exists is not opened: closing it again
 // would drop the locks SQLite holds on it for the whole process (sqlite.org/howtocorrupt.html, 2.2).
-func private(path string) error {
-	if _, err := os.Stat(path); errors.Is(err, fs.ErrNotExist) {
-		f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o600)
-		if err != nil {
-			return fmt.Errorf("make the audit database: %w", err)
-		}
-		if err := f.Close(); err != nil {
-			return fmt.Errorf("make the audit database: %w", err)
-		}
+func create(path string) error {
+	if _, err := os.Stat(path); !errors.Is(err, fs.ErrNotExist) {
+		return nil // SQLite will say what is wrong with it
 	}
-	for _, p := range []string{path, path + "-wal", path + "-shm"} {
-		if err := os.Chmod(p, 0o600); err != nil && !errors.Is(err, fs.ErrNotExist) {
-			return fmt.Errorf("make the audit database private: %w", err)
-		}
+	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o600)
+	if err == nil {
+		err = errors.Join(f.Chmod(0o600), f.Close()) // the umask may have taken our own bits
+	}
+	if err != nil {
+		return fmt.Errorf("make the audit database: %w", err)
 	}
 	return nil
 }
