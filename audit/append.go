@@ -45,5 +45,9 @@ func appendOne(ctx context.Context, o Options, ev proxy.Event) error {
 	if err != nil {
 		err = fmt.Errorf("audit log: %w: %s", err, remedy(err, o.Path))
 	}
-	return errors.Join(err, l.reader.Close(), w.close())
+	err = errors.Join(err, l.reader.Close()) // first, or it would hold the WAL
+	if w.store != nil {
+		_, _ = w.store.value("PRAGMA wal_checkpoint(TRUNCATE)") // so that a copy of the database alone is whole, if nobody reads
+	}
+	return errors.Join(err, w.close())
 }

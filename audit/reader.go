@@ -11,6 +11,8 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/mattn/go-sqlite3"
+
 	"postern/proxy"
 )
 
@@ -46,7 +48,28 @@ func OpenReader(path string) (*Reader, error) {
 }
 
 func openReader(path string) (*Reader, error) {
-	db, err := sql.Open("sqlite3", dsn(path, "mode=ro&_query_only=1&_busy_timeout=5000&_txlock=deferred"))
+	r, err := readFrom(path, "")
+	if isOnReadOnly(err) && !hasWAL(path) {
+		return readFrom(path, "&immutable=1")
+	}
+	return r, err
+}
+
+// isOnReadOnly tells whether SQLite lacks a place for the index of the WAL beside the database, as on a read-only disk.
+func isOnReadOnly(err error) bool {
+	e, ok := errors.AsType[sqlite3.Error](err)
+	return ok && (e.Code == sqlite3.ErrReadonly || e.Code == sqlite3.ErrCantOpen)
+}
+
+// hasWAL tells whether part of the log is not in the database yet.
+func hasWAL(path string) bool {
+	info, err := os.Stat(path + "-wal")
+	return err == nil && info.Size() > 0
+}
+
+// readFrom opens the database with more in its query.
+func readFrom(path, more string) (*Reader, error) {
+	db, err := sql.Open("sqlite3", dsn(path, "mode=ro&_query_only=1&_busy_timeout=5000&_txlock=deferred"+more))
 	if err != nil {
 		return nil, err
 	}
