@@ -2,6 +2,7 @@ package audit
 
 import (
 	"net/netip"
+	"strings"
 	"time"
 
 	"postern/proxy"
@@ -108,5 +109,8 @@ func tlsOf(facts *proxy.TLS) *TLS {
 		return nil
 	}
 	t := TLS(*facts)
+	for _, text := range []*string{&t.SNI, &t.ALPN, &t.Subject} { // a peer may send any octets; JSON is text
+		*text = strings.ToValidUTF8(*text, "\uFFFD")
+	}
 	return &t
 }

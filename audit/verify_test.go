@@ -128,3 +128,37 @@ func TestAGoodLogVerifies(t *testing.T) {
 		t.Error("it left a checkpoint that nobody asked for")
 	}
 }
+
+// TestOctetsThatAreNoTextAreNoAlteration keeps a client from making a log look altered by what it sends.
+func TestOctetsThatAreNoTextAreNoAlteration(t *testing.T) {
+	const any = "\xff\x00\ufffd\u2028<\"\\ufffd\xf0\x9f"
+	l := openLog(t, Options{})
+	id := newID()
+	up := connect(id)
+	up.TLS = &proxy.TLS{Version: any, SNI: any, ALPN: any, Subject: any, SHA256: "00"}
+	up.BackendTLS = up.TLS
+	keep(t, l, up, command(id, "USER", any, "+OK"), proxy.Event{Kind: proxy.KindEnd, Session: id, Time: time.Now(), Side: any, Detail: any})
+	if err := l.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if v := wantGood(t, VerifyOptions{Path: l.opts.Path, Full: true}); v.Sessions != 1 {
+		t.Errorf("%d sessions add up", v.Sessions)
+	}
+}
+
+func TestSameFacts(t *testing.T) {
+	for _, test := range []struct {
+		a, b string
+		want bool
+	}{
+		{`{"sni":"a\ufffdb"}`, "{\"sni\":\"a\ufffdb\"}", true}, {`{"sni":"a"}`, `{"sni":"b"}`, false},
+		{`{"sni":"a"}`, `{"sni":"a","resumed":true}`, false}, {`{"sni":"a"}`, `nonsense`, false},
+	} {
+		if got := sameFacts(test.a, test.b); got != test.want {
+			t.Errorf("%s and %s: %v", test.a, test.b, got)
+		}
+	}
+	if sameFacts(nil, `{"sni":"a"}`) || sameFacts(`{"sni":"a"}`, nil) {
+		t.Error("facts are the same as none")
+	}
+}

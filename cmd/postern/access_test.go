@@ -43,6 +43,10 @@ func reads(session proxy.SessionID) []struct{ args, verb, arg string } {
 		{"sessions --ip 192.0.2.0/24", "sessions", "--ip=192.0.2.0/24"},
 		{"session " + session.String(), "session", session.String()},
 		{"session " + (session + 1).String(), "session", (session + 1).String()}, // there is none
+		{"verify", "verify", ""},
+		{"verify --full --json", "verify", "--full --json"},
+		{"retention --dry-run", "retention", "--dry-run"},
+		{"hold list", "hold list", ""},
 	}
 }
 

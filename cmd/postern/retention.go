@@ -168,7 +168,7 @@ func runResting(ctx context.Context, c *config.Config, by string) (taken []audit
 	} else if err := r.Close(); err != nil {
 		return nil, fmt.Errorf("close audit log: %w", err)
 	}
-	log, err := audit.Open(ctx, audit.Options{Path: c.AuditPath(), Version: version(), Retention: retention(c)})
+	log, err := audit.Open(ctx, audit.Options{Path: c.AuditPath(), Version: version(), User: by, Retention: retention(c)})
 	if err != nil {
 		return nil, fmt.Errorf("open audit log: %w", err)
 	}

@@ -77,6 +77,9 @@ func verify(cmd *cobra.Command, c *config.Config, o verifyOptions) error {
 	if err != nil {
 		return err
 	}
+	if v.OK {
+		noteAccess(cmd, c, 0) // after it was verified; a log that is not as it was written is evidence, to which nothing is added
+	}
 	if err := printVerdict(cmd.OutOrStdout(), v, o.json); err != nil {
 		return err
 	}
