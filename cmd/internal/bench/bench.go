@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"runtime"
 	"strconv"
+	"sync"
 	"time"
 )
 
@@ -21,7 +22,8 @@ type plan struct {
 	peers    []peer
 	rounds   int
 	span     time.Duration // of one measurement
-	idle     int           // sessions of mode idle
+	idle     int           // sessions of mode idle, and
+	rest     time.Duration // how long they are left alone
 	bulkSize int           // octets of the bulk message
 	dir      string        // a folder on a real disk
 	binary   string        // Postern's
@@ -66,40 +68,70 @@ func (b *bench) close() error { return os.RemoveAll(b.dir) }
 // then on, and the report says why.
 func (b *bench) run(ctx context.Context) error {
 	order := rand.New(rand.NewPCG(b.seed, 0))
-	total := b.rounds * len(b.modes) * len(b.peers)
-	for round, done := 0, 0; round < b.rounds; round++ {
+	for round := range b.rounds {
 		for _, m := range b.modes {
+			var due []peer
 			for _, i := range order.Perm(len(b.peers)) {
-				p := b.peers[i]
-				done++
-				if p.name == direct && !m.added || b.results.isOut(m, p) {
-					continue
+				if p := b.peers[i]; (p.name != direct || m.added) && !b.results.isOut(m, p) {
+					due = append(due, p)
 				}
-				s, err := b.measure(ctx, m, p)
-				if ctx.Err() != nil {
-					return ctx.Err()
-				}
-				if err != nil {
-					b.results.leaveOut(m, p, err)
-					fmt.Fprintf(b.progress, "%4d/%d  %-10s  %-16s  left out: %v\n", done, total, m.name, p.name, err)
-					continue
-				}
-				b.results.add(m, p, round, s)
-				fmt.Fprintf(b.progress, "%4d/%d  %-10s  %-16s  %.*f %s\n", done, total, m.name, p.name, m.main.digits, m.main.of(s), m.main.heading)
+			}
+			fmt.Fprintf(b.progress, "round %d of %d, %s\n", round+1, b.rounds, m.name)
+			b.runMode(ctx, m, due, round)
+			if ctx.Err() != nil {
+				return ctx.Err()
 			}
 		}
 	}
 	return nil
 }
 
+// runMode measures peers one after the other, or together where the mode allows it.
+func (b *bench) runMode(ctx context.Context, m mode, due []peer, round int) {
+	if !m.together {
+		for _, p := range due {
+			s, err := b.measure(ctx, m, p, nil)
+			if ctx.Err() != nil {
+				return
+			}
+			b.note(m, p, round, s, err)
+		}
+		return
+	}
+	samples, errs := make([]sample, len(due)), make([]error, len(due))
+	place := newRendezvous(len(due))
+	var running sync.WaitGroup
+	for i, p := range due {
+		running.Go(func() {
+			defer place.leave()
+			samples[i], errs[i] = b.measure(ctx, m, p, place.meet)
+		})
+	}
+	running.Wait()
+	for i, p := range due {
+		b.note(m, p, round, samples[i], errs[i])
+	}
+}
+
+// note keeps a measurement and says so.
+func (b *bench) note(m mode, p peer, round int, s sample, err error) {
+	if err != nil {
+		b.results.leaveOut(m, p, err)
+		fmt.Fprintf(b.progress, "  %-16s  left out: %v\n", p.name, err)
+		return
+	}
+	b.results.add(m, p, round, s)
+	fmt.Fprintf(b.progress, "  %-16s  %.*f %s\n", p.name, m.main.digits, m.main.of(s), m.main.heading)
+}
+
 // measure starts a peer afresh in front of a fresh backend, lets the mode's load on it, and ends both.
-func (b *bench) measure(ctx context.Context, m mode, p peer) (s sample, err error) {
+func (b *bench) measure(ctx context.Context, m mode, p peer, meet func()) (s sample, err error) {
 	behind, err := newBackend(b.drops)
 	if err != nil {
 		return s, err
 	}
 	defer behind.close()
-	t := &trial{target: target{addr: loopback(behind.port())}, drops: b.drops, span: b.span, idle: b.idle}
+	t := &trial{target: target{addr: loopback(behind.port())}, drops: b.drops, span: b.span, idle: b.idle, rest: b.rest, meet: meet}
 	if p.name != direct {
 		stop, err := b.startPeer(ctx, p, behind, t)
 		if err != nil {

@@ -17,6 +17,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 )
@@ -36,7 +37,7 @@ func TestMain(m *testing.M) {
 // smokePlan is a plan that takes moments, with Postern built as people install it.
 func smokePlan(t *testing.T, modeList, peerList string) plan {
 	t.Helper()
-	p := plan{rounds: 1, span: 50 * time.Millisecond, idle: 30, bulkSize: 1 << 20, dir: t.TempDir(), seed: 1, progress: t.Output()}
+	p := plan{rounds: 1, span: 50 * time.Millisecond, idle: 30, rest: 50 * time.Millisecond, bulkSize: 1 << 20, dir: t.TempDir(), seed: 1, progress: t.Output()}
 	p.binary = filepath.Join(t.TempDir(), "postern")
 	if out, err := exec.Command("go", "build", "-o", p.binary, "postern/cmd/postern").CombinedOutput(); err != nil {
 		t.Fatalf("go build: %v\n%s", err, out)
@@ -64,7 +65,7 @@ func TestSmoke(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if s, err := b.measure(t.Context(), b.modes[0], bare[0]); err != nil || s.Work <= 0 {
+	if s, err := b.measure(t.Context(), b.modes[0], bare[0], nil); err != nil || s.Work <= 0 {
 		t.Errorf("without a log: %+v, %v", s, err)
 	}
 	for k, why := range b.results.out {
@@ -378,4 +379,25 @@ func TestFlags(t *testing.T) {
 			t.Errorf("%v passes", bad)
 		}
 	}
+}
+
+// Those who meet go on together, and nobody waits for one that has left.
+func TestRendezvous(t *testing.T) {
+	r := newRendezvous(3)
+	var here atomic.Int64
+	var running sync.WaitGroup
+	for i := range 3 {
+		running.Go(func() {
+			defer r.leave()
+			here.Add(1)
+			if r.meet(); here.Load() < 3 {
+				t.Error("one went on before all were here")
+			}
+			if i == 0 {
+				return // which frees the others
+			}
+			r.meet()
+		})
+	}
+	running.Wait()
 }

@@ -52,7 +52,8 @@ func (t *tally) pace(work worker, due, end time.Time, every time.Duration) {
 }
 
 // idle measures how much memory logged-in sessions take that say nothing, by what the peer has before they come and
-// when they have been there for a while.
+// when they have been there for a while. No other peer starts or ends between the two: pages of a common library count in
+// part for each who has it.
 func idle(t *trial) (s sample, err error) {
 	warm, err := t.logins(2, small)
 	if err == nil {
@@ -61,7 +62,7 @@ func idle(t *trial) (s sample, err error) {
 	if err != nil {
 		return s, err
 	}
-	time.Sleep(t.span / 2)
+	t.meetOthers()
 	before, err := t.meter.memory()
 	if err != nil {
 		return s, err
@@ -72,8 +73,9 @@ func idle(t *trial) (s sample, err error) {
 		return s, err
 	}
 	defer func() { err = errors.Join(err, quitAll(clients)) }()
-	time.Sleep(t.span)
+	time.Sleep(t.rest)
 	after, err := t.meter.memory()
+	t.meetOthers()
 	if err != nil {
 		return s, err
 	}
@@ -84,4 +86,48 @@ func idle(t *trial) (s sample, err error) {
 		}
 	}
 	return s, nil
+}
+
+func (t *trial) meetOthers() {
+	if t.meet != nil {
+		t.meet()
+	}
+}
+
+// rendezvous is where those meet who are measured together.
+type rendezvous struct {
+	mu      sync.Mutex
+	parties int           // who may still come
+	waiting int           // of them, who are here
+	open    chan struct{} // closed when all are
+}
+
+func newRendezvous(parties int) *rendezvous {
+	return &rendezvous{parties: parties, open: make(chan struct{})}
+}
+
+// meet returns when all parties have come.
+func (r *rendezvous) meet() {
+	r.mu.Lock()
+	open := r.open
+	r.waiting++
+	r.releaseLocked()
+	r.mu.Unlock()
+	<-open
+}
+
+// leave is for a party that comes no more.
+func (r *rendezvous) leave() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.parties--
+	r.releaseLocked()
+}
+
+func (r *rendezvous) releaseLocked() {
+	if r.waiting < r.parties || r.waiting == 0 {
+		return
+	}
+	close(r.open)
+	r.waiting, r.open = 0, make(chan struct{})
 }

@@ -15,7 +15,9 @@ type trial struct {
 	drops map[string]*maildrop
 	meter meter // of the peer
 	span  time.Duration
-	idle  int // sessions of mode idle
+	idle  int           // sessions of mode idle, and
+	rest  time.Duration // how long they are left alone
+	meet  func()        // returns when all that are measured together have come here; nil: alone
 }
 
 // settle is how long a peer may still tidy up before its CPU is read.

@@ -62,8 +62,9 @@ func parsePlan(args []string) (p plan, out string, err error) {
 	modeList := flags.String("modes", "all", "`list` of workloads, such as short,idle or short-64")
 	peerList := flags.String("peers", "all", "`list` of peers, such as haproxy,postern")
 	flags.IntVar(&p.rounds, "rounds", 5, "`n` measurements of each mode with each peer")
-	seconds := flags.Float64("seconds", 2, "`time` of one measurement")
-	flags.IntVar(&p.idle, "idle", 1000, "`n` sessions of mode idle")
+	seconds := flags.Float64("seconds", 2, "`time` in seconds of one measurement")
+	flags.IntVar(&p.idle, "idle", 500, "`n` sessions of mode idle, with each peer")
+	rest := flags.Float64("rest", 25, "`time` in seconds that they are left alone before memory is read")
 	flags.StringVar(&p.dir, "dir", ".bench", "`folder` on a real disk where peers run")
 	flags.StringVar(&p.binary, "postern", "./postern", "`path` of the program, as make build makes it")
 	flags.Uint64Var(&p.seed, "seed", rand.Uint64()%1_000_000, "`n` that the order of the peers comes from")
@@ -71,7 +72,8 @@ func parsePlan(args []string) (p plan, out string, err error) {
 	if err := flags.Parse(args); err != nil {
 		return p, "", err
 	}
-	p.span, p.bulkSize, p.progress = time.Duration(*seconds*float64(time.Second)), bulkOctets, os.Stderr
+	p.span, p.rest = time.Duration(*seconds*float64(time.Second)), time.Duration(*rest*float64(time.Second))
+	p.bulkSize, p.progress = bulkOctets, os.Stderr
 	if p.modes, err = chooseModes(*modeList); err != nil {
 		return p, "", err
 	}

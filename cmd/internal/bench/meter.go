@@ -149,7 +149,7 @@ func pss(pid int) (int64, error) {
 	case errors.Is(err, fs.ErrNotExist), errors.Is(err, syscall.ESRCH):
 		return 0, nil // it has ended
 	case errors.Is(err, fs.ErrPermission):
-		return 0, fmt.Errorf("%w: its memory can be measured by root only", err)
+		return 0, fmt.Errorf("its memory can be measured by root only: %w", fs.ErrPermission)
 	case err != nil:
 		return 0, err
 	}

@@ -16,6 +16,8 @@ type mode struct {
 	more []figure
 	// added compares with what the same load sees of the backend without a peer in between.
 	added bool
+	// together measures all peers at once: it takes long, and what they do meanwhile is next to nothing.
+	together bool
 }
 
 // figure is a number of a sample, in the unit that its heading names.
@@ -73,7 +75,7 @@ var modes = []mode{
 	{name: "paced-load", about: "100 commands a second in each of 32 sessions: what the peer adds to a command's time",
 		run: paced(32, 100), main: p50, more: []figure{p99, cpuPerCommand}, added: true},
 	{name: "idle", about: "Memory (PSS) that a logged-in session takes while it waits",
-		run: idle, main: kibPerSession},
+		run: idle, main: kibPerSession, together: true},
 }
 
 // chooseModes returns the modes named in a list, all for "all"; a name also stands for those that begin with it and
