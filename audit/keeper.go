@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"fmt"
 	"os"
+	"slices"
 	"sync"
 	"time"
 
@@ -176,15 +177,10 @@ func (k *keeper) blocked(ctx context.Context, took []Taken) (why string, err err
 	if err != nil {
 		return "", err
 	}
-	if used > limit {
-		held := int64(0)
-		for _, t := range took {
-			if t.Class == ClassSize {
-				held = t.Held
-			}
-		}
+	size := took[slices.IndexFunc(took, func(t Taken) bool { return t.Class == ClassSize })]
+	if used > limit && size.Records == 0 { // else the next look goes on
 		why = fmt.Sprintf("the log has %d octets, the rule by size allows %d, and nothing is left that may be deleted; legal holds keep %d "+
-			"sessions and records: give it more room, or release holds that are over (postern hold list)", used, limit, held)
+			"sessions and records: give it more room, or release holds that are over (postern hold list)", used, limit, size.Held)
 	}
 	k.mu.Lock()
 	was := k.status.Blocked

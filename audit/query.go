@@ -128,6 +128,12 @@ func selectLastSeq(ctx context.Context, q queryer) (seq int64, err error) {
 	return seq, err
 }
 
+// selectNextSeq returns the number of the first record that there is after a number, or the number if there is none.
+func selectNextSeq(ctx context.Context, q queryer, after int64) (seq int64, err error) {
+	err = q.QueryRowContext(ctx, "SELECT ifnull(min(seq), ?1) FROM records WHERE seq > ?1", after).Scan(&seq)
+	return seq, err
+}
+
 func selectTotals(ctx context.Context, q queryer, since time.Time) (t Totals, err error) {
 	const query = `SELECT count(*), ifnull(sum(login = ?), 0), ifnull(sum(logins_failed), 0),
 		ifnull(sum(commands), 0), ifnull(sum(retrieved), 0), ifnull(sum(deleted), 0),

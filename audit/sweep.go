@@ -22,6 +22,9 @@ type sweep struct {
 	done    []Taken
 }
 
+// leastAge spares, by whatever rule, what has only just ended.
+const leastAge = time.Minute
+
 // taker takes what a rule takes.
 type taker interface {
 	// erase deletes all of u.
@@ -55,7 +58,7 @@ func (s *sweep) run(ctx context.Context) error {
 }
 
 func (s *sweep) sweep(ctx context.Context, r *rule, t *Taken) error {
-	before := nanos(s.now.Add(-r.age))
+	before := nanos(s.now.Add(-max(r.age, leastAge)))
 	stuck := before // where the next sweep has to begin
 	err := units(ctx, s.shears.reader.db, s.from[r.class], before, func(u *unit) (bool, error) {
 		if r.class == ClassSize && s.excess <= 0 {

@@ -55,7 +55,11 @@ func (r *Reader) page(ctx context.Context, after int64, f Filter) (b []Record, n
 	if err != nil || end <= after {
 		return nil, after, false, err
 	}
-	next = min(end, after+tailWindow)
+	first, err := selectNextSeq(ctx, r.db, after) // what retention has deleted is not walked
+	if err != nil {
+		return nil, after, false, err
+	}
+	next = min(end, max(after, first-1)+tailWindow)
 	b, err = selectRecords(ctx, r.db, after, next, tailBatch, f)
 	if err != nil {
 		return nil, after, false, err

@@ -39,7 +39,7 @@ const aloneKinds = "session = 0 AND kind NOT IN ('start', 'key', 'retention', 'h
 
 // octetsOf is less than what a record's row, its hash and its places in indices take up: a rule by size that counts with it
 // takes rather too much at once than comes again.
-const octetsOf = `120 + length(arg) + length(text) + length(uid) + length(user) + length(detail) + length(listener) + length(backend) +
+const octetsOf = `150 + length(arg) + length(text) + length(uid) + length(user) + length(detail) + length(listener) + length(backend) +
 	ifnull(length(tls), 0) + ifnull(length(backend_tls), 0) + ifnull(length(mail), 0) + length(subject) + length(fingerprint)`
 
 const selectSessionUnits = `SELECT s.id, s.started, max(s.ended, ifnull(max(r.time), 0)), s.ended = 0, count(r.seq), ifnull(min(r.seq), 0),

@@ -1,0 +1,198 @@
+package audit
+
+import (
+	"context"
+	"fmt"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"postern/proxy"
+)
+
+// used returns how many octets of the database are in use.
+func used(t *testing.T, l *Log) int64 {
+	t.Helper()
+	n, err := selectUsed(t.Context(), l.Reader().db)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return n
+}
+
+func TestTheOldestGoWhileTheLogIsTooLarge(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "audit.db")
+	fillOld(t, path, 1000, 400*day)
+	fillOld(t, path, 1000, 100*day)
+	l := openLog(t, Options{Path: path})
+	alone := l.Health().LastSeq
+	probe(t, l, time.Now().Add(-300*day)) // between the two
+	size := used(t, l)
+	for _, part := range []int64{90, 70, 40} {
+		if err := l.Close(); err != nil {
+			t.Fatal(err)
+		}
+		limit := size * part / 100
+		l = openLog(t, Options{Path: path, Retention: Rules{Size: limit}})
+		took := retain(t, l)[0]
+		if n := used(t, l); n > limit || n < limit*8/10 {
+			t.Errorf("of %d octets %d are left where %d are allowed: %+v", size, n, limit, took)
+		}
+		if h := l.Health().Retention; h.Blocked != "" || h.Octets > limit+sparePages*4096*2 {
+			t.Errorf("health says %+v", h)
+		}
+		if n := ask(t, path, fmt.Sprintf("SELECT count(*) FROM records WHERE seq = %d", alone+1)); n != "1" && part == 70 || n != "0" && part == 40 {
+			t.Errorf("at %d %% there are %s of the record that stands between", part, n)
+		}
+	}
+	if got := ask(t, path, "SELECT min(started) > strftime('%s', 'now', '-101 days') * 1000000000 FROM sessions"); got != "1" {
+		t.Error("older sessions are left than were deleted")
+	}
+	if got := shorts(retain(t, l)); got != "size 0/0 held 0" {
+		t.Errorf("one more run took %s", got)
+	}
+	if err := l.Close(); err != nil {
+		t.Fatal(err)
+	}
+	wantVerified(t, path)
+}
+
+// Holds are stronger than the rule by size. The operator is told, at once and by a record.
+func TestHoldsBlockTheRuleBySize(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "audit.db")
+	fillOld(t, path, 300, 400*day)
+	l := openLog(t, Options{Path: path, Retention: Rules{Size: 100_000}})
+	h := holdIt(t, l, Scope{User: "ada"})
+	if got := shorts(retain(t, l)); got != "size 0/0 held 300" {
+		t.Errorf("a run took %s", got)
+	}
+	if why := l.Health().Retention.Blocked; !strings.Contains(why, "legal holds keep 300") {
+		t.Errorf("health says %q", why)
+	}
+	retain(t, l)
+	if _, err := l.ReleaseHold(t.Context(), h.ID, "root", ""); err != nil {
+		t.Fatal(err)
+	}
+	l.keeper.log.opts.Retention.Size = 1_000_000
+	retain(t, l)
+	if why := l.Health().Retention.Blocked; why != "" {
+		t.Errorf("after the release health says %q", why)
+	}
+	if err := l.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if got := ask(t, path, "SELECT group_concat(detail, ' ') FROM records WHERE kind = 'state'"); got != "too_large size_ok" {
+		t.Errorf("the states are %s", got)
+	}
+	wantVerified(t, path)
+}
+
+// A hold that is put in force while the rules run is heeded from then on.
+func TestAHoldWhileRulesRun(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "audit.db")
+	l := openLog(t, Options{Path: path, Retention: Rules{Sessions: 365 * day}})
+	var ids []proxy.SessionID
+	for i := range 300 {
+		ids = append(ids, visit{at: time.Now().Add(-400*day + time.Duration(i)*time.Minute), user: "ada"}.play(t, l))
+	}
+	ended := make(chan error, 1)
+	go func() {
+		_, err := l.Retain(context.Background(), "root")
+		ended <- err
+	}()
+	waitFor(t, "first records to be deleted", func() bool { return l.Health().Retention.Deleted > 0 })
+	h := holdIt(t, l, Scope{User: "ada"})
+	if err := <-ended; err != nil {
+		t.Fatal(err)
+	}
+	after := ask(t, path, fmt.Sprintf("SELECT count(*) FROM records WHERE kind = 'retention' AND seq > %d", h.ID))
+	if after != "0" {
+		t.Errorf("%s times something was deleted after the hold", after)
+	}
+	if _, err := l.Reader().Session(t.Context(), ids[len(ids)-1]); err != nil {
+		t.Logf("the run was over before the hold: %v", err)
+	}
+	if err := l.Close(); err != nil {
+		t.Fatal(err)
+	}
+	wantVerified(t, path)
+}
+
+func TestTailPassesWhatIsDeleted(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "audit.db")
+	fillOld(t, path, 3000, 400*day)
+	l := openLog(t, Options{Path: path, Retention: Rules{Sessions: 365 * day}})
+	retain(t, l)
+	last := l.Health().LastSeq
+	pages, records := 0, 0
+	for after, more := int64(0), true; more; pages++ {
+		b, next, again, err := l.Reader().page(t.Context(), after, Filter{})
+		if err != nil || next <= after {
+			t.Fatalf("after %d comes %d, %v", after, next, err)
+		}
+		records += len(b)
+		after, more = next, again
+	}
+	if pages > 2 {
+		t.Errorf("%d reads for %d records", pages, records)
+	}
+	follow(t, l.Reader(), last-1, last)
+	if recs, err := l.Reader().Records(t.Context(), 0, 10_000, Filter{}); err != nil || len(recs) != records {
+		t.Errorf("%d records, %v, the tail had %d", len(recs), err, records)
+	}
+}
+
+func TestOldCheckpointsAreThinned(t *testing.T) {
+	var c crowd
+	var gone []int64
+	for size := int64(1); size <= 3*checkpointSpan; size += 512 {
+		gone = append(gone, c.add(sign{size, size == 1025 || size == 1537 || size == checkpointSpan+1})...)
+	}
+	left := make(map[int64]bool)
+	for size := int64(1); size <= 3*checkpointSpan; size += 512 {
+		left[size] = true
+	}
+	for _, size := range gone {
+		if !left[size] {
+			t.Errorf("%d is dropped twice", size)
+		}
+		delete(left, size)
+	}
+	const last = checkpointSpan - 511
+	if len(left) != 5 || !left[1537] || !left[last] || !left[checkpointSpan+1] || !left[checkpointSpan+last] || !left[2*checkpointSpan+last] {
+		t.Errorf("left are %v", left)
+	}
+}
+
+// TestRetentionOfAnOldLog migrates a log of the first version, and deletes most of it.
+func TestRetentionOfAnOldLog(t *testing.T) {
+	const old = 60_000
+	path := oldLog(t, old)
+	before, _ := octetsOfFiles(t, path)
+	l := openLog(t, Options{Path: path, Retention: Rules{Sessions: 365 * day}})
+	visit{at: time.Now().Add(-day), user: "ada"}.play(t, l)
+	if got := shorts(retain(t, l)); got != fmt.Sprintf("sessions %d/0 held 0", old) {
+		t.Errorf("a run took %s", got)
+	}
+	if after, _ := octetsOfFiles(t, path); after > before/3 {
+		t.Errorf("the database has %d octets and had %d", after, before)
+	}
+	if err := l.Close(); err != nil {
+		t.Fatal(err)
+	}
+	wantVerified(t, path)
+}
+
+func TestRetentionUsesIndices(t *testing.T) {
+	l := openLog(t, Options{})
+	for query, want := range map[string]string{
+		selectAloneUnits:   "records_alone",
+		selectSessionUnits: "sessions_started",
+	} {
+		plan := explain(t, l, query, []any{0, 0, 1, 1})
+		if !strings.Contains(plan, want) || strings.Contains(plan, "SCAN records") || strings.Contains(plan, "SCAN sessions") {
+			t.Errorf("%s is answered by %s", query, plan)
+		}
+	}
+}
