@@ -27,7 +27,7 @@ simulate:
 	go test -run TestSimulate -timeout 12h ./proxy -seeds $(SEEDS)
 
 check:
-	@out=$$(gofmt -l cmd proxy tlsup audit web) && test -z "$$out" || { echo "gofmt -w $$out"; exit 1; }
+	@out=$$(gofmt -l cmd docs proxy tlsup audit web) && test -z "$$out" || { echo "gofmt -w $$out"; exit 1; }
 	go vet ./...
 	$$(go -C .ci/tools tool -n staticcheck) ./...
 	.ci/ui check

@@ -143,7 +143,7 @@ func (v *verifier) signedByOurs(text string) bool {
 func (v *verifier) allKeys() (keys []string) {
 	keys = append(keys, v.opts.Keys...)
 	if v.known != nil {
-		keys = append(keys, v.known.FirstKey, v.known.Key)
+		keys = append(keys, v.known.Keys...)
 	}
 	if key, err := meta(context.Background(), v.reader.db, metaKey); err == nil {
 		keys = append(keys, key)

@@ -23,7 +23,8 @@ const lostKey = "lost"
 // checks the signatures of the checkpoints, beside everything else: they cost more than all other checks of an idle log.
 type keychain struct {
 	found   *findings
-	trusted []string // that the log may begin with, or go on with after a break; nil: any
+	trusted []string // one of them must be the log's; nil: any may
+	all     []string // the keys in force so far, those before a break left out
 	first   string
 	current string
 	since   int64 // the record that put current in force
@@ -113,31 +114,29 @@ func (k *keychain) signers(size int64) []string {
 // follow takes up a start or key record.
 func (k *keychain) follow(r *Record) {
 	switch {
-	case r.Kind == proxy.KindStart && r.Arg == "":
-		return // of a version that signed nothing
+	case r.Kind == proxy.KindStart && (r.Arg == "" || r.Arg == k.current):
+		return // of a version that signed nothing, or the same key
 	case k.current == "":
-		k.begin(r)
-	case r.Kind == proxy.KindStart && r.Arg == k.current:
-		return
+		k.first = r.Arg
 	case r.Kind == proxy.KindStart:
 		k.broke(r, "the key is another one, and no record tells of the change")
-	case r.Detail == lostKey && slices.Contains(k.trusted, r.Arg):
 	case r.Detail == lostKey:
-		k.broke(r, "the key was lost, says the log, and none vouches for the new one: if that was you, give it with --key "+r.Arg)
+		if k.all = nil; !slices.Contains(k.trusted, r.Arg) {
+			k.broke(r, "the key was lost, says the log, and none vouches for the new one: if that was you, give it with --key "+r.Arg)
+		}
 	case !vouched(k.current, r.Arg, r.Text):
 		k.broke(r, "the key before it did not sign it")
 	}
 	if k.before = ""; r.Kind == proxy.KindKey && r.Detail != lostKey {
 		k.before = k.current
 	}
+	k.all = append(k.all, r.Arg)
 	k.current, k.since = r.Arg, r.Seq
 }
 
-func (k *keychain) begin(r *Record) {
-	k.first = r.Arg
-	if len(k.trusted) > 0 && !slices.Contains(k.trusted, r.Arg) {
-		k.broke(r, "the log was begun with another key than the one given, "+r.Arg)
-	}
+// isTrusted tells whether a key that was given is one of the log's, and so vouches for the one in force.
+func (k *keychain) isTrusted() bool {
+	return len(k.trusted) == 0 || slices.ContainsFunc(k.all, func(key string) bool { return slices.Contains(k.trusted, key) })
 }
 
 func (k *keychain) broke(r *Record, why string) {

@@ -25,7 +25,8 @@ type Log struct {
 	lock   *os.File
 	keeper *keeper
 
-	pseudonym [32]byte // the key of users' pseudonyms
+	pseudonym [32]byte   // the key of users' pseudonyms
+	rotating  sync.Mutex // held while the key is rotated
 
 	wake    chan struct{} // holds a token when there is something to commit
 	chores  chan *chore

@@ -21,7 +21,7 @@ func VerifiedPath(path string) string { return strings.TrimSuffix(path, ".db") +
 type verified struct {
 	Checkpoint string    `json:"checkpoint"` // as signed
 	FirstKey   string    `json:"first_key"`  // the verifier key that the log was begun with
-	Key        string    `json:"key"`        // that of Checkpoint
+	Keys       []string  `json:"keys"`       // those since then, or since one was lost; the last is that of Checkpoint
 	Time       time.Time `json:"time"`
 
 	parsed Checkpoint
@@ -47,11 +47,17 @@ func readVerified(path string) (*verified, error) {
 	if v.parsed, err = parseCheckpoint(v.Checkpoint, string(origin)); err != nil {
 		return nil, errVerified
 	}
-	if err := signedBy(v.Checkpoint, []string{v.Key}); err != nil {
+	if len(v.Keys) == 0 {
+		return nil, errVerified
+	}
+	if err := signedBy(v.Checkpoint, []string{v.key()}); err != nil {
 		return nil, fmt.Errorf("%w (%w)", errVerified, err)
 	}
 	return v, nil
 }
+
+// key is the one that signed the checkpoint.
+func (v *verified) key() string { return v.Keys[len(v.Keys)-1] }
 
 // write keeps v at path. It is there as a whole or not at all.
 func (v *verified) write(path string) error {

@@ -8,7 +8,6 @@ import (
 	"io/fs"
 	"os"
 	"runtime"
-	"slices"
 	"strconv"
 	"time"
 
@@ -19,7 +18,7 @@ import (
 type VerifyOptions struct {
 	Path    string         // the database; nothing is written to it
 	Full    bool           // from the first record on, and the pages too; else from the last good verification on
-	Keys    []string       // verifier keys that the log may begin with, or go on with after a break; none: any
+	Keys    []string       // verifier keys, of which one must be the log's; one that follows a lost key must be among them
 	Anchors []string       // files with checkpoints that were kept elsewhere, whatever else is in them
 	Keep    bool           // leave the newest checkpoint in VerifiedPath for the next time if all is well
 	Workers int            // default one for each processor
@@ -60,6 +59,7 @@ type verifier struct {
 	verdict  *Verdict
 	reader   *Reader
 	lens     *lens
+	since    int64     // up to where an earlier verification was, if this one goes on there
 	from     int64     // the number before the first record that is looked at: a whole number of blocks
 	last     int64     // the last one
 	known    *verified // what an earlier verification left, nil if nothing
@@ -121,7 +121,7 @@ func (v *verifier) begin(ctx context.Context) (err error) {
 	edge, err := loadTree(ctx, v.reader.db, v.from)
 	if errors.Is(err, ErrNoHash) {
 		v.findings.add(Finding{Table: "blocks", What: wasRemoved, Detail: err.Error(), at: 1})
-		v.from, v.roots.first, v.roots.good = 0, 0, 0
+		v.since, v.from, v.roots.first, v.roots.good = 0, 0, 0, 0
 		return nil
 	}
 	v.roots.summed = tree{size: v.from / blockSize, edge: edge.edge}
@@ -164,7 +164,7 @@ func (v *verifier) recall() (err error) {
 	}
 	size := v.known.parsed.Size
 	v.outside.add(anchor{from: path, size: size, root: v.known.parsed.Root})
-	if name := nameOf(v.known.Key); name != v.origin {
+	if name := nameOf(v.known.key()); name != v.origin {
 		v.findings.add(Finding{Table: path, What: wasAltered, Detail: "it is of another log, " + name})
 		v.known = nil
 		return nil
@@ -172,11 +172,8 @@ func (v *verifier) recall() (err error) {
 	if v.opts.Full || size > v.last {
 		return nil
 	}
-	v.from = size / blockSize * blockSize
-	v.keys.first, v.keys.current, v.keys.since = v.known.FirstKey, v.known.Key, size
-	if len(v.opts.Keys) > 0 && !slices.Contains(v.opts.Keys, v.known.FirstKey) {
-		v.findings.add(Finding{Table: path, What: wasBroken, Detail: "the log was begun with another key than the one given, " + v.known.FirstKey})
-	}
+	v.since, v.from = size, size/blockSize*blockSize
+	v.keys.first, v.keys.all, v.keys.current, v.keys.since = v.known.FirstKey, v.known.Keys, v.known.key(), size
 	return nil
 }
 
@@ -292,7 +289,7 @@ func (v *verifier) follow(records []Record, last int64) (n int, err error) {
 		v.time, v.kind = r.Time, r.Kind
 		switch r.Kind {
 		case proxy.KindStart, proxy.KindKey:
-			if v.known == nil || v.opts.Full || r.Seq > v.known.parsed.Size {
+			if r.Seq > v.since {
 				v.keys.follow(r)
 			}
 			if v.sums.sealed == 0 && r.Arg != "" {
@@ -332,7 +329,7 @@ func (v *verifier) hold(h *head) {
 		v.findings.add(unsigned(h.size, err))
 		return
 	}
-	fresh := v.from == 0 || h.size > v.known.parsed.Size
+	fresh := h.size > v.since
 	if h.known {
 		v.roots.compare(h.size, &h.part, c.Root, func() bool { return !fresh || signedBy(h.note, signers) == nil })
 	}
@@ -553,6 +550,10 @@ func (v *verifier) checkMeta() error {
 	for name := range want {
 		v.findings.add(Finding{Table: "meta", Key: "name " + name, What: wasRemoved})
 	}
+	if !v.keys.isTrusted() && v.last > 0 {
+		v.findings.add(Finding{Table: "meta", Key: "name " + metaKey, What: wasBroken, at: 1, Detail: "no key that was given vouches for " +
+			key + ", which the log is signed with; it was begun with " + v.keys.first})
+	}
 	return errors.Join(err, v.checkKeyFile(key))
 }
 
@@ -636,7 +637,7 @@ func (v *verifier) keep() error {
 	if err != nil {
 		return err
 	}
-	left := verified{Checkpoint: c.Note, FirstKey: v.keys.first, Key: v.keys.current, Time: time.Now().UTC(), parsed: c}
+	left := verified{Checkpoint: c.Note, FirstKey: v.keys.first, Keys: v.keys.all, Time: time.Now().UTC(), parsed: c}
 	path := VerifiedPath(v.opts.Path)
 	if err := left.write(path); err != nil {
 		v.note("the verified checkpoint was not kept, so the next verification begins where this one did: %v", err)

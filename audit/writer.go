@@ -308,7 +308,7 @@ func (w *writer) reopen() error {
 		seq, err = s.lastSeq()
 	}
 	if err == nil {
-		err = errors.Join(w.index.load(s), w.sealer.load(context.Background(), w.log.reader, seq))
+		err = errors.Join(w.index.load(s), w.reopenKey(context.Background()), w.sealer.load(context.Background(), w.log.reader, seq))
 	}
 	if err != nil {
 		return errors.Join(err, s.close())

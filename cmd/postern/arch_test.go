@@ -31,6 +31,7 @@ var arrows = map[string][]string{
 	"cmd/internal/popd":    nil,
 	"cmd/internal/show":    {"audit", "proxy"},
 	"cmd/internal/traffic": nil,
+	"docs/checkproof":      nil,
 	"proxy":                {"proxy/pop3"},
 	"proxy/pop3":           nil,
 	"tlsup":                nil,

@@ -115,6 +115,7 @@ func (d *daemon) open(ctx context.Context, stdout io.Writer, h hint) (err error)
 func (d *daemon) controls() http.Handler {
 	mux := http.NewServeMux()
 	mux.Handle("GET /certificates", control.JSON(d.listCertificates))
+	mux.Handle("POST /audit/key/rotate", control.JSON(d.rotateKey))
 	mux.Handle("POST /certificates/renew", control.JSON(d.renew))
 	mux.Handle("POST /audit/access", control.JSON(d.recordAccess))
 	d.addRetention(mux)

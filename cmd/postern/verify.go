@@ -3,6 +3,8 @@ package main
 import (
 	"fmt"
 	"io"
+	"os"
+	"slices"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -40,9 +42,9 @@ func newVerify() *cobra.Command {
 	flags := cmd.Flags()
 	addToggle(flags, &o.full, "full", "", "begin with the first record, and check the pages of the database")
 	flags.StringArrayVar(&o.anchors, "anchor", nil, "`FILE` with checkpoints that were kept elsewhere (repeatable)")
-	flags.StringArrayVar(&o.keys, "key", nil, "verifier `KEY`, or a file with it, that the log must have begun with; another vouches for a key after a loss (repeatable)")
+	flags.StringArrayVar(&o.keys, "key", nil, "verifier `KEY`, or a file with it, that must be the log's, or one that vouches for it (repeatable)")
 	addToggle(flags, &o.json, "json", "", "print the result as JSON")
-	settings := addSettings(cmd, "data-dir", "audit-db")
+	settings := addSettings(cmd, "data-dir", "audit-db", "audit-anchor-file")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		c, err := settings()
 		if err != nil {
@@ -58,12 +60,16 @@ func verify(cmd *cobra.Command, c *config.Config, o verifyOptions) error {
 		return err
 	}
 	options := audit.VerifyOptions{Path: c.AuditPath(), Full: o.full, Keep: true, Anchors: o.anchors}
-	for _, text := range o.keys {
-		key, err := audit.ReadVerifier(text)
-		if err != nil {
-			return usageError{err}
+	var err error
+	if options.Keys, err = readKeys(o.keys); err != nil {
+		return err
+	}
+	if file := c.AnchorFile; file != "" && !slices.Contains(options.Anchors, file) {
+		if _, err := os.Stat(file); err == nil {
+			options.Anchors = append(options.Anchors, file)
+		} else {
+			fmt.Fprintf(cmd.ErrOrStderr(), "The anchors of --audit-anchor-file cannot be compared: %v\n", err)
 		}
-		options.Keys = append(options.Keys, key)
 	}
 	progress := newBar(cmd.ErrOrStderr())
 	if progress != nil {
