@@ -34,7 +34,6 @@ type keychain struct {
 	workers sync.WaitGroup
 	mu      sync.Mutex
 	late    []Finding // of the workers
-	checked int64
 }
 
 // signedNote is a checkpoint whose signatures are to be checked with the verifier keys.

@@ -119,11 +119,6 @@ func (l *lens) number(query string, args ...driver.Value) (int64, error) {
 	return n, nil
 }
 
-func (l *lens) isTrue(query string, args ...driver.Value) (bool, error) {
-	n, err := l.number(query, args...)
-	return n != 0, err
-}
-
 func (l *lens) close() error {
 	var errs []error
 	for _, stmt := range l.stmts {

@@ -43,8 +43,6 @@ func stroll(l *Log, n int, at time.Time) {
 	}
 }
 
-const strollRecords = 13
-
 func tell(t testing.TB, l *Log) {
 	t.Helper()
 	keep(t, l,
