@@ -26,7 +26,7 @@ func Append(ctx context.Context, o Options, ev proxy.Event) error {
 	if err != nil {
 		return err
 	}
-	return errors.Join(appendOne(ctx, o, ev), lock.Close())
+	return errors.Join(withRemedy(appendOne(ctx, o, ev), o.Path), lock.Close())
 }
 
 func appendOne(ctx context.Context, o Options, ev proxy.Event) error {
@@ -43,7 +43,7 @@ func appendOne(ctx context.Context, o Options, ev proxy.Event) error {
 	}
 	err = w.commit([]proxy.Event{ev}, nil)
 	if err != nil {
-		err = fmt.Errorf("audit log: %w: %s", err, remedy(err, o.Path))
+		err = fmt.Errorf("audit log: %w", err)
 	}
 	err = errors.Join(err, l.reader.Close()) // first, or it would hold the WAL
 	if w.store != nil {

@@ -65,7 +65,7 @@ func Open(ctx context.Context, o Options) (*Log, error) {
 	}
 	l, err := open(ctx, o)
 	if err != nil {
-		return nil, errors.Join(err, lock.Close())
+		return nil, errors.Join(withRemedy(err, o.Path), lock.Close())
 	}
 	l.lock = lock
 	return l, nil
@@ -155,7 +155,7 @@ func (l *Log) begin(ctx context.Context, w *writer) error {
 	start := proxy.Event{Time: time.Now(), Kind: proxy.KindStart, Detail: l.opts.detail(), Arg: w.sealer.key.verifier, User: l.opts.User}
 	b := newBatch(append(orphans, start))
 	if err := w.commit(b.events, nil); err != nil {
-		return fmt.Errorf("audit log: write the start record: %w: %s", err, remedy(err, l.opts.Path))
+		return fmt.Errorf("audit log: write the start record: %w", err)
 	}
 	l.committed(b, w.seq, w.seq-seq, w.sealer.newest, true)
 	if len(orphans) > 0 {
@@ -167,7 +167,7 @@ func (l *Log) begin(ctx context.Context, w *writer) error {
 // resume lets w go on where the database ends.
 func (l *Log) resume(ctx context.Context, w *writer) (err error) {
 	if err := w.store.rewriteWAL(); err != nil && !errors.Is(err, errRead) { // the run before may have ended in trouble
-		return fmt.Errorf("audit log: %w: %s", err, remedy(err, l.opts.Path))
+		return fmt.Errorf("audit log: %w", err)
 	}
 	if w.seq, err = w.store.lastSeq(); err != nil {
 		return fmt.Errorf("audit log: %w", err)

@@ -39,7 +39,7 @@ func abort(ctx context.Context, r *Reader, s Session) ([]proxy.Event, error) {
 	}
 	return ending(r, proxy.Event{
 		Session: s.ID, Time: time.Now(), Kind: proxy.KindEnd,
-		Side: proxy.SideProxy, Detail: Aborted, Duration: last.Sub(s.Start),
+		Side: proxy.SideProxy, Detail: Aborted, Duration: max(0, last.Sub(s.Start)), // the clock may have been set back
 	})
 }
 

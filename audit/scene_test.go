@@ -32,6 +32,7 @@ func play(scene string) int {
 		"retain":         retainScene,
 		"ack":            ackScene,
 		"fault":          faultScene,
+		"hold":           holdScene,
 		"power":          powerScene,
 		"small-disk":     smallDiskScene,
 		"full-refuse":    func(path string) error { return fullScene(path, Refuse) },

@@ -181,6 +181,14 @@ func remedy(err error, path string) string {
 	return "look after the disk of " + filepath.Dir(path)
 }
 
+// withRemedy adds what to do about an error of SQLite's.
+func withRemedy(err error, path string) error {
+	if _, ok := errors.AsType[sqlite3.Error](err); !ok {
+		return err
+	}
+	return fmt.Errorf("%w: %s", err, remedy(err, path))
+}
+
 // isFull tells whether what failed wanted room.
 func isFull(err error) bool {
 	e, _ := errors.AsType[sqlite3.Error](err)
