@@ -54,7 +54,7 @@ export function happened(r) {
     case 'asked': return ['asked', `${wire(r.verb)} by Postern itself: ${wire(r.status || 'no reply')}`];
     case 'config': return ['setting', `${wire(r.arg)} = ${wire(r.text || 'none')}`];
     case 'access': return ['access', `by ${phrase(r.verb, r.arg)}${r.count > 0 ? `, ${count(r.count)} given out` : ''}${r.text ? `, ${wire(r.text)}` : ''}`];
-    case 'state': return ['log', `${spoken(r.detail)}${r.text ? `: ${wire(r.text)}` : ''}`];
+    case 'state': return ['log', [spoken(r.detail), r.arg, r.text].filter(Boolean).map(wire).join(': ')];
     case 'retention': return ['retention', `${plural(r.count ?? 0, 'record')} ${spoken(r.detail)}, by the rule ${wire(r.arg)}`];
     case 'hold': return ['hold', `${r.verb === 'release' ? 'released' : 'begun'}: ${wire(r.arg)}${r.text ? `, ${wire(r.text)}` : ''}`];
     case 'key': return ['key', `checkpoints are signed with ${wire(r.arg)} from here on`];
@@ -70,7 +70,7 @@ export const fate = (detail) => ({ committed: 'deleted', rolled_back: 'kept: rol
 const good = ['obtained', 'renewed', 'reloaded'];
 
 // grave tells what clients notice, or will soon.
-const grave = (r) => ({ certificate: ['failed', 'expired', 'revoked'], backend: ['down'], state: ['failing', 'space_critical'] })[r.kind]?.includes(r.detail);
+const grave = (r) => ({ certificate: ['failed', 'expired', 'revoked'], backend: ['down'], state: ['failing', 'space_critical', 'witness_refused'] })[r.kind]?.includes(r.detail);
 
 // tone is the colour of a record in the stream.
 export function tone(r) {

@@ -62,6 +62,7 @@ func story() []audit.Record {
 		{Kind: proxy.KindState, Time: at(90_000_006), Detail: "failing", Text: "no space left on device"},
 		{Kind: proxy.KindState, Time: at(90_000_006), Detail: "recovered", Text: "no space left on device", Duration: 3 * time.Second},
 		{Kind: proxy.KindState, Time: at(90_000_006), Detail: "space_low", Text: "76 % of /var/lib/postern is used"},
+		{Kind: proxy.KindState, Time: at(90_000_006), Detail: "witness_refused", Arg: "witness.example.org/w1", Text: "it saw another history"},
 		{Kind: proxy.KindRetention, Time: at(90_000_006), Detail: "deleted", Arg: "sessions older than 365 days", Count: 4000, Text: "17-9041"},
 		{Kind: proxy.KindHold, Time: at(90_000_006), Verb: "add", Arg: "user ada", Text: "case 17", User: "grace"},
 		{Kind: proxy.KindHold, Time: at(90_000_006), Verb: "release", Arg: "user ada", User: "grace", Count: 31},
