@@ -34,8 +34,8 @@ const (
 	HoldRelease = "release"
 )
 
-// maxHolds bounds the holds in force: each is looked at for each session that a rule would take.
-const maxHolds = 1000
+// MaxHolds bounds the holds in force: each is looked at for each session that a rule would take.
+const MaxHolds = 1000
 
 // String returns the scope as Arg of a KindHold has it, such as: user "ada" since 2026-01-01T00:00:00Z.
 func (s Scope) String() string {
@@ -100,8 +100,12 @@ func (h *Hold) check() error {
 	return nil
 }
 
-// AddEvent returns the event that puts h in force once it is recorded. It is an error if h is not a hold.
-func (h *Hold) AddEvent() (proxy.Event, error) {
+// AddEvent returns the event that puts h in force once it is recorded, beside those that are already. It is an error if h is
+// not a hold, or there are too many.
+func (h *Hold) AddEvent(inForce int) (proxy.Event, error) {
+	if inForce >= MaxHolds {
+		return proxy.Event{}, fmt.Errorf("%d holds are in force, and there may be no more: release some, or hold a period", inForce)
+	}
 	ev := proxy.Event{Time: time.Now(), Kind: proxy.KindHold, Verb: HoldAdd, Arg: h.Scope.String(), Text: h.Reason, User: h.By}
 	return ev, h.check()
 }

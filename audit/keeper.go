@@ -279,7 +279,11 @@ func (l *Log) Plan(ctx context.Context) ([]Taken, error) {
 // AddHold puts a hold in force for h.By and returns it with its number. The rules touch nothing that it covers once AddHold
 // has returned.
 func (l *Log) AddHold(ctx context.Context, h Hold) (Hold, error) {
-	ev, err := h.AddEvent()
+	holds, err := l.reader.Holds(ctx)
+	if err != nil {
+		return h, err
+	}
+	ev, err := h.AddEvent(len(holds))
 	if err != nil {
 		return h, err
 	}

@@ -59,5 +59,11 @@ func logWarnings(log audit.Health) (warnings []string) {
 	if log.Slow {
 		warnings = append(warnings, "The log's disk is slow: clients wait for it.")
 	}
+	if log.Retention.Err != "" {
+		warnings = append(warnings, "Retention could not do what its rules say: "+log.Retention.Err+".")
+	}
+	if log.Retention.Blocked != "" {
+		warnings = append(warnings, "Retention cannot keep its rule by size: "+log.Retention.Blocked+".")
+	}
 	return warnings
 }

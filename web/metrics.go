@@ -3,6 +3,7 @@ package web
 import (
 	"net/http"
 	"runtime"
+	"slices"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -45,7 +46,7 @@ type collector struct {
 func newCollector(s *Server) *collector {
 	return &collector{
 		s:        s,
-		metrics:  append(relayMetrics(), logMetrics()...),
+		metrics:  slices.Concat(relayMetrics(), logMetrics(), retentionMetrics()),
 		octets:   describe("octets_total", "Octets of POP3 relayed, without TLS's own.", "direction"),
 		viewers:  describe("web_viewers", "Browsers that watch the dashboard."),
 		build:    describe("build_info", "The version, always 1.", "version", "go"),
@@ -99,6 +100,30 @@ func logMetrics() []metric {
 		of("log_records_total", "Records written.", count, func(h audit.Health) int64 { return h.Records }),
 		of("log_commits_total", "Commits made.", count, func(h audit.Health) int64 { return h.Commits }),
 		of("log_lost_total", "Events that could not be recorded.", count, func(h audit.Health) int64 { return h.Lost }),
+	}
+}
+
+// retentionMetrics tell what the log forgets. Sizes and ages may be a minute old.
+func retentionMetrics() []metric {
+	of := func(name, help string, kind prometheus.ValueType, f func(audit.Retention) float64) metric {
+		return metric{describe(name, help), kind, func(_ proxy.Stats, h audit.Health) float64 { return f(h.Retention) }}
+	}
+	const count, gauge = prometheus.CounterValue, prometheus.GaugeValue
+	return []metric{
+		of("retention_last_run_seconds", "When retention last ran to its end, in Unix seconds; 0 before the first run since the start.", gauge,
+			func(r audit.Retention) float64 { return unix(r.LastRun) }),
+		of("retention_failed", "1 when the last run of retention went wrong.", gauge,
+			func(r audit.Retention) float64 { return float64(flag(r.Err != "")) }),
+		of("retention_blocked", "1 when the log is larger than its rule by size allows and nothing may be deleted.", gauge,
+			func(r audit.Retention) float64 { return float64(flag(r.Blocked != "")) }),
+		of("retention_records_deleted_total", "Records that retention deleted.", count,
+			func(r audit.Retention) float64 { return float64(r.Deleted) }),
+		of("retention_records_thinned_total", "Records that retention took fields out of, once for each rule.", count,
+			func(r audit.Retention) float64 { return float64(r.Thinned) }),
+		of("retention_holds", "Legal holds in force.", gauge, func(r audit.Retention) float64 { return float64(r.Holds) }),
+		of("log_oldest_seconds", "When the oldest session in the log began, or record of none that rules may delete was made, in Unix seconds.", gauge,
+			func(r audit.Retention) float64 { return unix(r.Oldest) }),
+		of("log_octets", "Octets of the log's database file.", gauge, func(r audit.Retention) float64 { return float64(r.Octets) }),
 	}
 }
 

@@ -215,7 +215,7 @@ func TestMetrics(t *testing.T) {
 		"postern_sessions 3\n", "postern_commands_total 41\n", "postern_octets_total{direction=\"sent\"} 2000\n",
 		"postern_log_up 1\n", "postern_log_failures_total 0\n", "postern_log_slow 0\n", "postern_log_space_used_ratio 0",
 		"postern_log_space_free_octets ", "postern_log_commit_seconds_count ", "postern_log_commit_seconds_bucket{le=\"0.005\"} ",
-		"postern_log_lost_total 0\n", "postern_log_last_seq 1\n", "postern_web_viewers 0\n",
+		"postern_log_lost_total 0\n", "postern_retention_last_run_seconds 0\n", "postern_retention_holds 0\n", "postern_log_last_seq 1\n", "postern_web_viewers 0\n",
 		"postern_certificate_days_left{name=\"mail.example.org\",source=\"acme\"} 10.",
 		"postern_certificate_not_after_seconds{name=\"mail.example.org\",source=\"file\"} 500\n",
 		"postern_certificate_not_after_seconds{name=\"192.0.2.7\",source=\"acme\"} 1.",

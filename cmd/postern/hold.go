@@ -12,7 +12,6 @@ import (
 	"postern/audit"
 	"postern/cmd/internal/config"
 	"postern/cmd/internal/show"
-	"postern/proxy"
 )
 
 func newHold() *cobra.Command {
@@ -75,7 +74,7 @@ func newHoldAdd() *cobra.Command {
 	settings := readSettings(cmd)
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		h := audit.Hold{Scope: audit.Scope{User: user, Since: since.at, Until: until.at}, Reason: reason}
-		if _, err := h.AddEvent(); err != nil {
+		if _, err := h.AddEvent(0); err != nil {
 			return usageError{fmt.Errorf("%w\n%s --help tells how", err, cmd.CommandPath())}
 		}
 		c, err := settings()
@@ -124,28 +123,26 @@ func (d *daemon) addHold(ctx context.Context, h holding) (audit.Hold, error) {
 
 // addResting adds a hold to a log that no serve has open.
 func addResting(ctx context.Context, c *config.Config, h audit.Hold) (audit.Hold, error) {
-	ev, err := h.AddEvent()
+	r, err := openReader(c)
 	if err != nil {
 		return h, err
 	}
-	holds, err := appendHold(ctx, c, ev)
-	if err != nil || len(holds) == 0 {
+	defer r.Close()
+	holds, err := r.Holds(ctx)
+	if err != nil {
+		return h, err
+	}
+	ev, err := h.AddEvent(len(holds))
+	if err == nil {
+		err = audit.Append(ctx, audit.Options{Path: c.AuditPath()}, ev)
+	}
+	if err != nil {
+		return h, err
+	}
+	if holds, err = r.Holds(ctx); err != nil || len(holds) == 0 {
 		return h, err
 	}
 	return holds[len(holds)-1], nil
-}
-
-// appendHold records a change of the holds, and returns those that are in force then.
-func appendHold(ctx context.Context, c *config.Config, ev proxy.Event) ([]audit.Hold, error) {
-	r, err := openReader(c) // a log that is not there is not made for this
-	if err != nil {
-		return nil, err
-	}
-	defer r.Close()
-	if err := audit.Append(ctx, audit.Options{Path: c.AuditPath()}, ev); err != nil {
-		return nil, err
-	}
-	return r.Holds(ctx)
 }
 
 func newHoldList() *cobra.Command {
@@ -259,7 +256,7 @@ func releaseResting(ctx context.Context, c *config.Config, id int64, by, reason 
 	}
 	ev, err := h.ReleaseEvent(by, reason)
 	if err == nil {
-		_, err = appendHold(ctx, c, ev)
+		err = audit.Append(ctx, audit.Options{Path: c.AuditPath()}, ev)
 	}
 	return h, err
 }
