@@ -4,9 +4,12 @@ import (
 	"context"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/spf13/cobra"
 
 	"postern/audit"
 	"postern/cmd/internal/config"
@@ -47,7 +50,38 @@ func reads(session proxy.SessionID) []struct{ args, verb, arg string } {
 		{"verify --full --json", "verify", "--full --json"},
 		{"retention --dry-run", "retention", "--dry-run"},
 		{"hold list", "hold list", ""},
+		{"prove 2", "prove", "2"},
 	}
+}
+
+// silent are the commands that know where the log is and leave no record of access, and why.
+var silent = map[string]string{
+	"serve":         "it writes the log, and says so",
+	"retention":     "without --dry-run it tells the rules, and nothing of any record",
+	"retention run": "it leaves records of retention",
+	"hold add":      "it leaves a record of the hold",
+	"hold release":  "it leaves a record of the hold",
+	"key export":    "the key is public",
+	"key rotate":    "it leaves a record of the key",
+}
+
+// TestNoCommandReadsUnseen wants each command that knows of the log among those that are tested to leave a record, or excused.
+func TestNoCommandReadsUnseen(t *testing.T) {
+	var tested []string
+	for _, read := range reads(1) {
+		tested = append(tested, read.verb)
+	}
+	var walk func(cmd *cobra.Command, path string)
+	walk = func(cmd *cobra.Command, path string) {
+		for _, sub := range cmd.Commands() {
+			name := strings.TrimSpace(path + " " + sub.Name())
+			if sub.Flags().Lookup("audit-db") != nil && silent[name] == "" && !slices.Contains(tested, name) {
+				t.Errorf("postern %s knows where the log is: let it leave a record of access, and have it tested, or say why not", name)
+			}
+			walk(sub, name)
+		}
+	}
+	walk(newRoot(), "")
 }
 
 // eachLeavesOne runs every reading command on the log in dir.

@@ -175,12 +175,12 @@ func stateOfLog(r audit.Record) string {
 	if r.Duration > 0 {
 		return "after " + Span(r.Duration) + ": " + r.Text
 	}
-	return r.Text
+	return join(": ", r.Arg, r.Text)
 }
 
 func logColor(state string) string {
 	switch state {
-	case audit.LogFailing, audit.SpaceCritical:
+	case audit.LogFailing, audit.SpaceCritical, "witness_refused":
 		return red
 	case audit.LogSlow, audit.SpaceLow:
 		return yellow
