@@ -118,7 +118,7 @@ func (v *verifier) readAnchors() error {
 		}
 	}
 	v.outside.sort()
-	for _, a := range v.outside.between(v.last+1, 1<<62) {
+	for _, a := range slices.Backward(v.outside.between(v.last+1, 1<<62)) {
 		f := Finding{Table: "records", Key: seqKey(v.last+1, a.size), What: wasRolled, at: v.last + 1, Detail: fmt.Sprintf(
 			"the log had %d records when %s was written: it is an older copy, or its end was cut off", a.size, a)}
 		if a.note == "" || v.signedByOurs(a.note) {

@@ -26,7 +26,8 @@ func TestMain(m *testing.M) {
 	goleak.VerifyTestMain(m)
 }
 
-// openLog opens a log in a directory of its own, and closes it when the test ends.
+// openLog opens a log in a directory of its own, and closes it when the test ends. Whatever the test has done to it, the log
+// must verify then, unless the test has disowned it.
 func openLog(t testing.TB, o Options) *Log {
 	t.Helper()
 	if o.Path == "" {
@@ -39,9 +40,24 @@ func openLog(t testing.TB, o Options) *Log {
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { l.Close() })
+	t.Cleanup(func() {
+		l.Close()
+		if _, err := os.Stat(disowned(o.Path)); err != nil && !t.Failed() {
+			wantGood(t, VerifyOptions{Path: o.Path, Full: true})
+		}
+	})
 	return l
 }
+
+// disown tells openLog that the test has made the log one that does not verify.
+func disown(t testing.TB, path string) {
+	t.Helper()
+	if err := os.WriteFile(disowned(path), nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func disowned(path string) string { return path + ".disowned" }
 
 // roomy is a disk of a terabyte that nobody has used.
 func roomy(string) (capacity, error) { return capacity{free: 1 << 40}, nil }
@@ -389,6 +405,7 @@ func TestPathMayHoldAnything(t *testing.T) {
 // execute runs SQL on the database at path, as a meddler would.
 func execute(t testing.TB, path, query string) {
 	t.Helper()
+	disown(t, path)
 	if err := create(path); err != nil {
 		t.Fatal(err)
 	}

@@ -23,10 +23,7 @@ func (r *roots) add(b *blockSum) {
 	root, stored := b.computed, b.stored
 	switch {
 	case b.size < blockSize:
-		if b.isStored {
-			r.found.add(Finding{Table: "blocks", Key: blockKey(1, b.n, b.n), What: wasInserted, at: (b.n + 1) * blockSize})
-		}
-		return
+		return // its root is stored once it is full
 	case !b.isStored:
 		f := Finding{Table: "blocks", Key: blockKey(1, b.n, b.n), What: wasRemoved, at: (b.n + 1) * blockSize}
 		if b.gone {

@@ -245,6 +245,9 @@ func (l *look) conclude(id proxy.SessionID) {
 		l.proven++
 		return
 	}
+	if l.row == nil && l.first == 0 {
+		return // retention has deleted it since
+	}
 	f := Finding{Table: "sessions", Key: "id " + id.String(), What: wasAltered, at: behindAll}
 	switch {
 	case l.first == 0:
