@@ -1,6 +1,10 @@
 package pop3
 
-import "bytes"
+import (
+	"bytes"
+	"encoding/binary"
+	"math/bits"
+)
 
 // Body finds the end of a multi-line reply in a stream of chunks: the first LF-terminated line that is
 // exactly one dot, CR optional (RFC 1939 section 3). A bare CR ends no line. The zero Body stands before the
@@ -84,22 +88,34 @@ func findEnd(b []byte) (at, k int, state dotState) {
 	return 0, 0, dotNot
 }
 
-// findDense is findEnd at the same speed whatever b holds.
+// findDense is findEnd at nearly the same speed whatever b holds (bytes.Index falls to a quarter of it where lines of
+// dots have nine octets): it looks at eight octets at once for a line end with a dot behind it.
 func findDense(b []byte) (at, k int, state dotState) {
-	if i := bytes.Index(b, []byte("\n.\n")); i >= 0 {
-		at, k, state = i+1, 2, dotEnd
-		b = b[:i+1]
+	i := 0
+	for ; i+10 <= len(b); i += 8 {
+		x := (octets(b[i:]) ^ each*'\n') | (octets(b[i+1:]) ^ each*'.')
+		for found := (x - each) &^ x & (each << 7); found != 0; found &= found - 1 {
+			at = i + bits.TrailingZeros64(found)/8 + 1
+			if c := b[at+1]; c != '\n' && c != '\r' || b[at-1] != '\n' {
+				continue // b[at] may be no dot: a zero octet of x lets the next one pass, too
+			}
+			if k, state = dotLine(b[at:]); state != dotNot {
+				return at, k, state
+			}
+		}
 	}
-	if i := bytes.Index(b, []byte("\n.\r\n")); i >= 0 {
-		return i + 1, 3, dotEnd
-	}
-	if state == dotEnd {
-		return at, k, state
-	}
-	for _, tail := range []string{"\n.", "\n.\r"} {
-		if bytes.HasSuffix(b, []byte(tail)) {
-			return len(b) - len(tail) + 1, 0, dotMaybe
+	for at = i + 1; at < len(b); at++ {
+		if b[at-1] != '\n' {
+			continue
+		}
+		if k, state = dotLine(b[at:]); state != dotNot {
+			return at, k, state
 		}
 	}
 	return 0, 0, dotNot
 }
+
+// each is a word of eight ones: times an octet, it is eight of that.
+const each = 0x0101010101010101
+
+func octets(b []byte) uint64 { return binary.LittleEndian.Uint64(b) }

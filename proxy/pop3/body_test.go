@@ -67,6 +67,23 @@ func endOf(stream []byte) (body, end int) {
 	return 0, 0
 }
 
+// The end is found wherever it stands in what is dense with dots, and what looks like it is not.
+func TestBodyDense(t *testing.T) {
+	for _, fill := range []string{".", "\n", "\n.", "\n..", ".\n", "........\n", "\n.\r", ".\r\n.", "\n.x", "\n/", "\x0b.", "\n.\r\r\n"} {
+		dense := strings.Repeat("."+fill, 40)
+		for at := range len(dense) {
+			for _, end := range []string{"\n.\n", "\n.\r\n", "\n.", "\n.\r", "\n.\r.", "x"} {
+				stream := []byte("x" + dense[:at] + end + dense[at:])
+				wantBody, wantEnd := endOf(stream)
+				_, body, got := scanIn(stream, len(stream))
+				if got != wantEnd || wantEnd > 0 && len(body) != wantBody {
+					t.Fatalf("%q ends at %d, want %d", stream, got, wantEnd)
+				}
+			}
+		}
+	}
+}
+
 func FuzzBody(f *testing.F) {
 	for _, tt := range bodies {
 		f.Add([]byte(tt.stream), 1)
