@@ -23,23 +23,34 @@ type SimulatedLog interface {
 	Events() []Event // what was kept, once it is closed
 }
 
+// tabled is how many of the first seeds are played with a real log, too; of the others one in four is.
+const tabled = 300
+
 // Simulate lets random clients speak through the relay with random backends, in random segments with random pauses,
 // while the log takes its time; peers break off anywhere and the log fails anywhere. A script says what all of them
 // do; what the client must get, what the backend must get and what the records must say is worked out with it
-// (script_test.go) and not by the relay. One seed is one session: -run 'TestSimulate/^17$' plays it again. In one
-// of four, the log is the one that open makes. It keeps no record after the first keeps, unless that is -1.
+// (script_test.go) and not by the relay. One seed is one session: -run 'TestSimulate/^17$' plays it again. It is played
+// with a slow log in memory, and with the log that open makes, whose tables are read. That keeps no record after the
+// first keeps, unless that is -1.
 func Simulate(t *testing.T, open func(t *testing.T, keeps int) SimulatedLog) {
 	for seed := range *seeds {
 		t.Run(fmt.Sprint(seed), func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
-				m := newSimulation(t, uint64(seed))
-				if seed%4 == 3 {
-					m.log = open(t, m.script.keeps)
-				}
-				m.play()
-			})
+			t.Run("memory", func(t *testing.T) { simulate(t, seed, nil) })
+			if seed < tabled || seed%4 == 3 {
+				t.Run("tables", func(t *testing.T) { simulate(t, seed, open) })
+			}
 		})
 	}
+}
+
+func simulate(t *testing.T, seed int, open func(t *testing.T, keeps int) SimulatedLog) {
+	synctest.Test(t, func(t *testing.T) {
+		m := newSimulation(t, uint64(seed))
+		if open != nil {
+			m.log = open(t, m.script.keeps)
+		}
+		m.play()
+	})
 }
 
 // simulation is one session.
