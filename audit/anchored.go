@@ -171,3 +171,17 @@ func (v *verifier) holdAnchor(h *head) {
 
 // limited bounds what is read of a file that holds one note.
 func limited(f io.Reader) io.Reader { return io.LimitReader(f, 2*maxNote) }
+
+// NewestAnchor returns for how many records the newest checkpoint of the log called origin vouches that is kept in a file,
+// 0 if there is none. It does not look at signatures.
+func NewestAnchor(path, origin string) (int64, error) {
+	var a anchors
+	if err := a.read(path, origin); err != nil {
+		return 0, fmt.Errorf("read anchors: %w", err)
+	}
+	a.sort()
+	if len(a.all) == 0 {
+		return 0, nil
+	}
+	return a.all[len(a.all)-1].size, nil
+}

@@ -213,3 +213,12 @@ func vouched(old, next, signature string) bool {
 	_, err = note.Open([]byte(next+"\n\n"+signature+"\n"), note.VerifierList(v))
 	return err == nil
 }
+
+// CopyKey makes a file of the key at from, with mode 0600. A file that is there is not touched.
+func CopyKey(from, to string) error {
+	k, err := readKey(from)
+	if err == nil {
+		err = k.write(to)
+	}
+	return err
+}

@@ -38,6 +38,7 @@ func play(scene string) int {
 		"full-refuse":    func(path string) error { return fullScene(path, Refuse) },
 		"full-continue":  func(path string) error { return fullScene(path, Continue) },
 		"full-migration": fullMigrationScene,
+		"full-backup":    fullBackupScene,
 	}
 	if err := scenes[scene](os.Getenv(pathEnv)); err != nil {
 		fmt.Fprintln(os.Stderr, err)

@@ -61,7 +61,8 @@ const (
 	KindAccess Kind = "access"
 	// KindState is a change of the log's own state: Detail is its stable name (failing, recovered, slow, speed_ok,
 	// space_low, space_critical, space_ok), Text the cause, Duration of recovered how long it was failing. Written by the
-	// log itself. What a witness makes of it is one, too (witness_refused, witness_accepted): Arg is the witness.
+	// log itself. What a witness makes of it is one, too (witness_refused, witness_accepted): Arg is the witness. And
+	// that the log was put back from a backup (restored): Count is how many records that had, Text which it was.
 	KindState Kind = "state"
 	// KindRetention is a part of a run of a retention rule, in the commit that did it: Verb the class of the rule, Arg
 	// the rule in words, Detail "deleted" or "thinned", Count the records that were, Text the span of their

@@ -56,10 +56,22 @@ func appendNote(w *os.File, note string) error {
 	if last[0] != '\n' {
 		note = "\n" + note
 	}
-	if _, err := w.WriteString(note); err != nil {
-		return err
+	if n, err := w.WriteString(note); err != nil {
+		return errors.Join(err, takeBack(w, info.Size(), int64(n)))
 	}
 	return w.Sync()
+}
+
+// takeBack cuts off what was written of a note. Where that cannot be, as in an append-only file, it is passed over.
+func takeBack(w *os.File, size, written int64) error {
+	info, err := w.Stat()
+	if err != nil || info.Size() != size+written {
+		return err // another writer came in between
+	}
+	if err := w.Truncate(size); !errors.Is(err, fs.ErrPermission) {
+		return err
+	}
+	return nil
 }
 
 func syncDir(path string) error {

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"postern/audit"
+	"postern/cmd/internal/show"
 )
 
 // isTerminal tells whether a person looks at what is written to w.
@@ -69,4 +70,15 @@ func number(n int64) string {
 		text = text[:i] + "," + text[i:]
 	}
 	return text
+}
+
+// copying draws how far a copy is: octets, then records that were held against themselves.
+func (b *bar) copying(verifying bool, p audit.Progress) {
+	switch {
+	case b == nil || p.Of == 0:
+	case verifying:
+		b.draw(p)
+	default:
+		b.put(fmt.Sprintf("copied %s of %s", show.Octets(p.Done), show.Octets(p.Of)))
+	}
 }

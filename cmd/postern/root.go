@@ -37,7 +37,7 @@ func newRoot() *cobra.Command {
 		&cobra.Group{ID: groupRead, Title: "Read the audit log:"},
 		&cobra.Group{ID: groupKeep, Title: "What the audit log keeps:"})
 	root.AddCommand(newServe(), newDemo(), newCerts(), newCA(), newTail(), newSessions(), newSession(), newVerify(), newProve(), newVerifyProof(), newKey(),
-		newRetention(), newHold(), newConfig(), newVersion())
+		newRetention(), newHold(), newBackup(), newRestore(), newConfig(), newVersion())
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
 		return usageError{fmt.Errorf("%w\n%s --help tells what there is", err, cmd.CommandPath())}
 	})
