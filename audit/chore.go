@@ -55,8 +55,11 @@ func (l *Log) perform(ctx context.Context, c *chore) error {
 // work does the chore that waits, if there is one.
 func (w *writer) work() {
 	c := w.chore
-	if w.chore = nil; c == nil || w.store == nil {
-		w.refuse(c)
+	if w.chore = nil; c == nil {
+		return
+	}
+	if w.store == nil || w.watch.full { // the room that is left is for the ends of sessions
+		c.done <- fmt.Errorf("%w: %s", proxy.ErrNotRecorded, w.log.Health().Err)
 		return
 	}
 	if c.alone != nil {
@@ -84,12 +87,6 @@ func (w *writer) work() {
 	o, healed := w.log.committed(b, w.seq, w.seq-seq, w.sealer.newest, !w.watch.full)
 	w.told(o, healed)
 	c.done <- nil
-}
-
-func (w *writer) refuse(c *chore) {
-	if c != nil {
-		c.done <- w.log.Ready()
-	}
 }
 
 // transact does what has to be done in one transaction. What commit says of errors holds here.

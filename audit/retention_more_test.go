@@ -2,9 +2,11 @@ package audit
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -195,4 +197,35 @@ func TestRetentionUsesIndices(t *testing.T) {
 			t.Errorf("%s is answered by %s", query, plan)
 		}
 	}
+}
+
+// A run that finds the disk full ends, and the next one goes on.
+func TestRetentionOnAFullDisk(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "audit.db")
+	fillOld(t, path, 1000, 400*day)
+	var pages atomic.Int64
+	var n int64
+	fmt.Sscan(ask(t, path, "SELECT page_count FROM pragma_page_count"), &n)
+	pages.Store(n + 3)
+	l := openLog(t, Options{Path: path, Retention: Rules{Users: 365 * day}, maxPages: &pages})
+	if _, err := l.Retain(t.Context(), "root"); !errors.Is(err, proxy.ErrNotRecorded) {
+		t.Errorf("a run on a full disk: %v", err)
+	}
+	if h := l.Health().Retention; h.Err == "" || !h.LastRun.IsZero() {
+		t.Errorf("health says %+v", h)
+	}
+	pages.Store(1 << 20)
+	if err := well(l); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := l.Retain(t.Context(), "root"); err != nil {
+		t.Fatal(err)
+	}
+	if got := ask(t, path, "SELECT count(DISTINCT user) || substr(max(user), 1, 1) FROM sessions"); got != "1~" {
+		t.Errorf("the users are %s", got)
+	}
+	if err := l.Close(); err != nil {
+		t.Fatal(err)
+	}
+	wantVerified(t, path)
 }
