@@ -37,7 +37,8 @@ func (s *store) migrate(path string) error {
 		}
 		// Only a VACUUM lets a database that was made without it give space back later.
 		if _, err := s.conn.Exec("VACUUM", nil); err != nil {
-			return fmt.Errorf("make the database ready to give space back: %w", err)
+			return fmt.Errorf("make the database ready to give space back, which takes as much room again beside it, and in "+
+				"SQLITE_TMPDIR or /var/tmp: %w", err)
 		}
 	}
 	for n := version + 1; n <= schemaVersion; n++ {
