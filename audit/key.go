@@ -207,7 +207,7 @@ func (k *key) vouch(verifier string) (string, error) {
 // vouched tells whether the key old signed the verifier key next.
 func vouched(old, next, signature string) bool {
 	v, err := note.NewVerifier(old)
-	if err != nil {
+	if err != nil || signerOf(signature+"\n") == "" {
 		return false
 	}
 	_, err = note.Open([]byte(next+"\n\n"+signature+"\n"), note.VerifierList(v))

@@ -84,6 +84,9 @@ func signedBy(text string, keys []string) error {
 	if len(keys) == 0 {
 		return errors.New("no key is known that it could be signed with")
 	}
+	if !isStrict(text) {
+		return errors.New("a signature is not written as it is to be")
+	}
 	for _, key := range keys {
 		v, err := note.NewVerifier(key)
 		if err != nil {
@@ -94,6 +97,17 @@ func signedBy(text string, keys []string) error {
 		}
 	}
 	return nil
+}
+
+// isStrict tells whether the signature lines of a note can be written in no other way: base64 has bits that say nothing.
+func isStrict(text string) bool {
+	_, signatures, _ := strings.Cut(text, "\n\n")
+	for line := range strings.Lines(signatures) {
+		if signerOf(line) == "" {
+			return false
+		}
+	}
+	return true
 }
 
 // signers returns the keys that a checkpoint of that size is to be signed with. The first one that covers a key record

@@ -186,7 +186,7 @@ func parseTlogProof(text string) (index int64, path tlog.RecordProof, checkpoint
 	}
 	for _, line := range lines[2:] {
 		h, err := tlog.ParseHash(line)
-		if err != nil {
+		if err != nil || h.String() != line {
 			return 0, nil, "", errTlogProof
 		}
 		path = append(path, h)

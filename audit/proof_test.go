@@ -101,10 +101,13 @@ func eachChange(v any, try func(what string)) {
 func change(key string, old any, set func(any), try func(what string)) {
 	switch was := old.(type) {
 	case string:
-		for i := 0; i < len(was); i += 1 + len(was)/40 {
+		for i := range len(was) {
+			if i%(1+len(was)/40) != 0 && !strings.HasPrefix(was[i+1:], "=") { // the octet before that has bits that say nothing
+				continue
+			}
 			to := []byte(was)
-			if to[i] = 'A'; was[i] == 'A' {
-				to[i] = 'B'
+			if to[i]++; was[i] == 'z' || was[i] == 'Z' || was[i] == '9' {
+				to[i] = 'A'
 			}
 			set(string(to))
 			try(key + " with another octet")

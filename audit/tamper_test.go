@@ -152,6 +152,8 @@ var changes = []struct{ name, as string }{
 	{"nothing", "CASE typeof(%[1]s) WHEN 'integer' THEN 0 WHEN 'text' THEN '' ELSE NULL END"},
 	{"something", "CASE WHEN %[1]s IS NULL THEN x'01020304' ELSE NULL END"},
 	{"a text", "CASE WHEN %[1]s IS NULL THEN '{}' ELSE NULL END"},
+	{"the bits of base64 that say nothing", "CASE WHEN %[1]s LIKE '%%=' || char(10) THEN " +
+		"substr(%[1]s, 1, length(%[1]s) - 3) || char(unicode(substr(%[1]s, -3, 1)) + 1) || '=' || char(10) END"},
 	{"far away", "CASE typeof(%[1]s) WHEN 'integer' THEN %[1]s + 1000000 END"},
 }
 
