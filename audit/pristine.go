@@ -4,7 +4,10 @@ import (
 	"database/sql/driver"
 	"fmt"
 	"io/fs"
+	"maps"
+	"slices"
 	"strings"
+	"sync"
 
 	"github.com/mattn/go-sqlite3"
 )
@@ -13,7 +16,7 @@ import (
 const selectSchema = "SELECT type || ' ' || name, ifnull(sql, '') || ' of ' || tbl_name FROM sqlite_schema WHERE name NOT GLOB 'sqlite_stat[0-9]'"
 
 // pristine returns the definitions in a database that was made a moment ago.
-func pristine() (map[string]string, error) {
+var pristine = sync.OnceValues(func() (map[string]string, error) {
 	conn, err := (&sqlite3.SQLiteDriver{}).Open(":memory:")
 	if err != nil {
 		return nil, err
@@ -30,7 +33,7 @@ func pristine() (map[string]string, error) {
 		}
 	}
 	return l.schema()
-}
+})
 
 func (l *lens) schema() (map[string]string, error) {
 	all := map[string]string{}
@@ -53,7 +56,8 @@ func (v *verifier) checkSchema() error {
 	if err != nil {
 		return err
 	}
-	for name, text := range want {
+	for _, name := range slices.Sorted(maps.Keys(want)) {
+		text := want[name]
 		switch got, ok := have[name]; {
 		case !ok:
 			v.findings.add(Finding{Table: "sqlite_schema", Key: name, What: wasRemoved})
@@ -62,7 +66,7 @@ func (v *verifier) checkSchema() error {
 		}
 		delete(have, name)
 	}
-	for name := range have {
+	for _, name := range slices.Sorted(maps.Keys(have)) {
 		v.findings.add(Finding{Table: "sqlite_schema", Key: name, What: wasInserted})
 	}
 	if v.opts.Full {

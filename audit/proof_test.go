@@ -127,7 +127,7 @@ func change(key string, old any, set func(any), try func(what string)) {
 
 func TestAProofHoldsInEveryValue(t *testing.T) {
 	s, r := openStoried(t)
-	for _, seq := range []int64{1, 8, 12, 800, s.last} {
+	for _, seq := range []int64{1, 8, 12, 560, s.last} {
 		p := proveJSON(t, r, seq)
 		key := p["keys"].([]any)[0].(map[string]any)["key"].(string)
 		tried := 0

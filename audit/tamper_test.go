@@ -164,7 +164,8 @@ func TestEveryValueIsCovered(t *testing.T) {
 	for _, table := range c.tables() {
 		for _, column := range c.columns(table) {
 			isSet := "(" + column + " IS NOT NULL AND " + column + " NOT IN (0, ''))"
-			for _, r := range append(c.rows(table, isSet), c.rows(table, "NOT "+isSet)...) {
+			rest := c.rows(table, "NOT "+isSet)
+			for _, r := range append(c.rows(table, isSet), rest[:min(1, len(rest))]...) {
 				tried[table+"."+column] += c.change(r, column)
 			}
 		}
