@@ -4,7 +4,6 @@ import (
 	"bufio"
 	"cmp"
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -32,7 +31,10 @@ func (a *anchor) String() string {
 }
 
 // anchors are kept in the order of their sizes.
-type anchors struct{ all []anchor }
+type anchors struct {
+	all    []anchor
+	spoilt int64 // notes that are not whole: a full disk cut them off
+}
 
 func (a *anchors) add(one anchor) {
 	a.all = append(a.all, one)
@@ -70,28 +72,24 @@ func (a *anchors) read(path, origin string) error {
 	lines.Buffer(nil, maxNote)
 	var note strings.Builder
 	begun, line := 0, 0
-	finish := func() error {
-		defer note.Reset()
-		if begun == 0 {
-			return nil
-		}
+	finish := func() {
 		c, err := parseCheckpoint(note.String(), origin)
-		if err != nil {
-			return fmt.Errorf("%s line %d: %w", path, begun, err)
+		switch {
+		case begun == 0:
+		case err != nil || !isStrict(note.String()):
+			a.spoilt++
+		default:
+			a.add(anchor{from: path, line: begun, size: c.Size, root: c.Root, note: c.Note})
 		}
-		a.add(anchor{from: path, line: begun, size: c.Size, root: c.Root, note: c.Note})
+		note.Reset()
 		begun = 0
-		return nil
 	}
 	for lines.Scan() {
 		line++
 		text := lines.Text()
-		inside := begun > 0 && (line < begun+4 || strings.HasPrefix(text, signatureMark))
+		inside := begun > 0 && text != origin && (line < begun+4 || strings.HasPrefix(text, signatureMark))
 		if !inside {
-			if err := finish(); err != nil {
-				return err
-			}
-			if text != origin {
+			if finish(); text != origin {
 				continue
 			}
 			begun = line
@@ -101,7 +99,8 @@ func (a *anchors) read(path, origin string) error {
 		}
 		note.WriteString(text + "\n")
 	}
-	return errors.Join(lines.Err(), finish())
+	finish()
+	return lines.Err()
 }
 
 // signatureMark begins each signature line of a note (C2SP signed-note).
@@ -110,12 +109,16 @@ const signatureMark = "— "
 // readAnchors reads the files that were named, and finds what the log is behind of.
 func (v *verifier) readAnchors() error {
 	for _, path := range v.opts.Anchors {
+		before := len(v.outside.all)
 		if err := v.outside.read(path, v.origin); err != nil {
-			if !errors.Is(err, errCheckpoint) {
-				return fmt.Errorf("read anchors: %w", err)
-			}
-			v.findings.add(Finding{Table: path, What: wasAltered, Detail: err.Error()})
+			return fmt.Errorf("read anchors: %w", err)
 		}
+		if len(v.outside.all) == before {
+			v.note("%s has no checkpoint of this log", path)
+		}
+	}
+	if v.outside.spoilt > 0 {
+		v.note("%d checkpoints from elsewhere are not whole, and were passed over", v.outside.spoilt)
 	}
 	v.outside.sort()
 	for _, a := range slices.Backward(v.outside.between(v.last+1, 1<<62)) {
@@ -157,16 +160,18 @@ func (v *verifier) holdAnchor(h *head) {
 	if !h.known {
 		return // in a block that retention deleted as a whole; those around it were compared
 	}
-	signed := h.anchor.note == ""
+	signed := signedNote{text: h.anchor.note, any: true, wrong: Finding{Table: h.anchor.from, Key: fmt.Sprintf("line %d", h.anchor.line),
+		What: wasAltered, at: h.size}}
 	for _, key := range []string{v.keys.current, v.keys.before} {
-		signed = signed || key != "" && signedBy(h.anchor.note, []string{key}) == nil
+		if key != "" {
+			signed.keys = append(signed.keys, key)
+		}
 	}
-	if !signed {
-		v.findings.add(Finding{Table: h.anchor.from, Key: fmt.Sprintf("line %d", h.anchor.line), What: wasAltered,
-			Detail: "it is not signed with the key that was in force", at: h.size})
-		return
+	ours := h.anchor.note == "" || h.size <= v.since // checked when it was read, or by an earlier verification
+	v.roots.compare(h.size, &h.part, h.anchor.root, func() bool { return ours || signed.check() == nil })
+	if !ours {
+		v.keys.jobs <- signed
 	}
-	v.roots.compare(h.size, &h.part, h.anchor.root, func() bool { return true })
 }
 
 // limited bounds what is read of a file that holds one note.

@@ -239,6 +239,49 @@ func TestAnOlderCopy(t *testing.T) {
 	wantFirst(t, o, "records", "", wasRolled)
 }
 
+// TestAnchorsAreRead reads a file in which a full disk cut a note off, and one in which somebody else's note is.
+func TestAnchorsAreRead(t *testing.T) {
+	path, last := longLog(t)
+	anchor := filepath.Join(t.TempDir(), "anchors")
+	writeAnchor(t, path, anchor)
+	text, err := os.ReadFile(anchor)
+	if err != nil {
+		t.Fatal(err)
+	}
+	o := full(path)
+	o.Anchors = []string{anchor}
+	whole := wantGood(t, o)
+	for name, c := range map[string]struct {
+		text  string
+		count int64
+		notes int
+	}{
+		"cut off":          {string(text[:len(text)-20]) + "\n" + string(text), 2*whole.Anchors - 1, 2},
+		"cut in a line":    {string(text[:len(text)-160]) + "\n" + string(text), 2*whole.Anchors - 1, 2},
+		"of another":       {strings.ReplaceAll(string(text), whole.Origin, "postern/another"), 0, 2},
+		"among other text": {"some words\n" + string(text) + "\nand more\n", whole.Anchors, 1},
+	} {
+		if err := os.WriteFile(anchor, []byte(c.text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if v := wantGood(t, o); v.Anchors != c.count || len(v.Notes) != c.notes {
+			t.Errorf("%s: %d anchors and %q, want %d and %d notes", name, v.Anchors, v.Notes, c.count, c.notes)
+		}
+	}
+	k, err := newKey(whole.Origin)
+	if err != nil {
+		t.Fatal(err)
+	}
+	forged, err := k.sign(&tree{size: last, edge: []hash{{1}}})
+	if err == nil {
+		err = os.WriteFile(anchor, []byte(forged.Note), 0o600)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	wantFirst(t, o, anchor, "line 1", wasAltered)
+}
+
 // TestAHistorySignedAnew is who can write everything beside the log, and signs another history: what was kept elsewhere shows it.
 func TestAHistorySignedAnew(t *testing.T) {
 	path, _ := longLog(t)

@@ -157,16 +157,18 @@ func (v *verifier) hold(h *head) {
 	}
 	v.prior = *h
 	v.verdict.Checkpoints++
+	signed := signedNote{text: h.note, keys: signers, wrong: badCheckpoint(h.size)}
 	if err != nil {
-		v.findings.add(unsigned(h.size, err))
+		signed.wrong.Detail = err.Error()
+		v.findings.add(signed.wrong)
 		return
 	}
 	fresh := h.size > v.since
 	if h.known {
-		v.roots.compare(h.size, &h.part, c.Root, func() bool { return !fresh || signedBy(h.note, signers) == nil })
+		v.roots.compare(h.size, &h.part, c.Root, func() bool { return !fresh || signed.check() == nil })
 	}
 	if fresh {
-		v.keys.jobs <- signedNote{h.size, h.note, signers}
+		v.keys.jobs <- signed
 	}
 	v.newest = *h
 }
