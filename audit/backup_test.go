@@ -72,9 +72,12 @@ func TestABackupOfALogAtWork(t *testing.T) {
 	c, err := Backup(t.Context(), BackupOptions{Path: l.opts.Path, Dest: dest, Report: func(verifying bool, p Progress) {
 		if verifying {
 			records = max(records, p.Done)
-		} else if octets = p.Done; p.Done > p.Of {
-			t.Errorf("copied %+v", p)
+			return
 		}
+		if p.Done > p.Of || p.Done <= octets { // commits would have it begin anew
+			t.Errorf("copied %+v, after %d", p, octets)
+		}
+		octets = p.Done
 	}})
 	after := l.Health().LastSeq
 	waits := stop()

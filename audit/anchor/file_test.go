@@ -137,3 +137,22 @@ func TestLinesOnStdout(t *testing.T) {
 		t.Errorf("printed %+v", got)
 	}
 }
+
+// What could be written of a note before the disk was full is taken back, unless another writer came in between.
+func TestHalfANoteIsTakenBack(t *testing.T) {
+	for name, test := range map[string]struct{ more, want string }{"alone": {"", "whole\n"}, "not alone": {"another\n", "whole\nhalfanother\n"}} {
+		path := filepath.Join(t.TempDir(), "anchors")
+		if err := os.WriteFile(path, []byte("whole\nhalf"+test.more), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		w, err := os.OpenFile(path, os.O_RDWR|os.O_APPEND, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		err = takeBack(w, 6, 4)
+		w.Close()
+		if got, e := os.ReadFile(path); err != nil || e != nil || string(got) != test.want {
+			t.Errorf("%s: %q, %v, %v", name, got, err, e)
+		}
+	}
+}

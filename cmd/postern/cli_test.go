@@ -57,7 +57,7 @@ func TestExitCodesAndRemedies(t *testing.T) {
 		{"serve --help", 0, []string{"Limits:", "--max-sessions N", "(default 10000)", "POSTERN_LISTEN_POP3S"}},
 		{"completion bash", 0, []string{"bash completion"}},
 		{"__complete serve --durability ", 0, []string{"strict\nrelaxed\n"}},
-		{"srve", 2, []string{"unknown command \"srve\": did you mean serve?"}},
+		{"srve", 2, []string{"unknown command \"srve\": did you mean serve"}},
 		{"certs --help", 0, []string{"Commands:", "renew", "Renew the certificate of a name now"}},
 		{"ca", 0, []string{"export", "Print the root certificate that clients must trust"}},
 		{"serve now", 2, []string{"postern serve takes no arguments, not \"now\""}},
