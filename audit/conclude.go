@@ -15,6 +15,15 @@ func (v *verifier) conclude(ctx context.Context) error {
 	if err := v.sums.finish(); err != nil {
 		return err
 	}
+	if v.opts.Full {
+		has, err := v.sums.hasStrays(v.last)
+		if has && err == nil { // or the log has grown since
+			err = v.sums.strays(ctx)
+		}
+		if err != nil {
+			return err
+		}
+	}
 	return v.lens.within(func() error {
 		for _, check := range []func() error{v.checkBlocks, v.checkOutside, v.checkHoles, v.checkTail, v.checkMeta, v.checkCover, v.checkHolds} {
 			if err := check(); err != nil {

@@ -75,6 +75,7 @@ type sums struct {
 	row     [sessionFields]driver.Value
 	values  []driver.Value
 	proven  int64
+	placed  int64 // records of sessions
 	indexed int64 // the last record that the index of sessions has, as far as was looked
 	sealed  int64 // the first record of the first run that knew of leaves: rows of older sessions may say more than records
 }
@@ -290,7 +291,16 @@ func (s *sums) orphans(ctx context.Context) error {
 	return nil
 }
 
-// strays finds entries of the index of sessions that are of no record.
+// hasStrays tells whether the index of sessions may have entries that are of no record: it has not as many as there are
+// records up to number last that it ought to have, each of which was looked for in it.
+func (s *sums) hasStrays(last int64) (bool, error) {
+	const query = `SELECT (SELECT count(*) FROM session_records) <> ? - (SELECT count(*) FROM records
+		WHERE seq > (` + selectIndexed + `) AND seq <= ? AND session <> 0)`
+	n, err := s.lens.number(query, s.placed, last)
+	return n != 0, err
+}
+
+// strays finds them.
 func (s *sums) strays(ctx context.Context) error {
 	const query = `SELECT session_id, record, EXISTS(SELECT 1 FROM records WHERE seq = record AND session = session_id)
 		FROM (SELECT session_id, record FROM session_records WHERE (session_id, record) > (?, ?) ORDER BY session_id, record LIMIT ?)`

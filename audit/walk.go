@@ -31,33 +31,31 @@ func (v *verifier) walk(ctx context.Context) error {
 	return err
 }
 
-// sweep begins to look, beside the walk, for rows that no record leads to. What it returns waits for that.
+// sweep begins to look, beside the walk, at what the walk does not lead to: rows of sessions without records, and the
+// pages of the database. What it returns waits for that.
 func (v *verifier) sweep(ctx context.Context) (wait func() error) {
 	if !v.opts.Full {
 		return func() error { return nil }
 	}
-	var found findings
-	var indexed int64
+	other := verifier{opts: v.opts, verdict: new(Verdict)}
 	done := make(chan error, 1)
-	go func() {
-		l, err := openLens(v.opts.Path)
-		if err != nil {
-			done <- err
-			return
-		}
-		s := sums{found: &found, lens: l}
-		err = errors.Join(s.orphans(ctx), s.strays(ctx))
-		indexed = s.indexed
-		done <- errors.Join(err, l.close())
-	}()
+	go func() { done <- other.sweepAll(ctx) }()
 	return func() error {
 		err := <-done
-		for _, f := range found.all {
+		for _, f := range other.findings.all {
 			v.findings.add(f)
 		}
-		v.sums.indexed = indexed
+		v.verdict.Notes = append(v.verdict.Notes, other.verdict.Notes...)
 		return err
 	}
+}
+
+func (v *verifier) sweepAll(ctx context.Context) (err error) {
+	if v.lens, err = openLens(v.opts.Path); err != nil {
+		return err
+	}
+	s := sums{found: &v.findings, lens: v.lens}
+	return errors.Join(s.orphans(ctx), v.checkPages(), v.lens.close())
 }
 
 func (v *verifier) take(ctx context.Context, work *survey) error {
@@ -131,6 +129,9 @@ func (v *verifier) follow(records []Record, last int64) (n int, err error) {
 			v.cover.rule(r)
 		case proxy.KindHold:
 			v.followHold(r.Seq, r.Verb, r.Count)
+		}
+		if r.Session != 0 {
+			v.sums.placed++
 		}
 		if err := v.sums.apply(r); err != nil {
 			return n, err
