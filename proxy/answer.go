@@ -183,15 +183,15 @@ func (s *session) list(c pop3.Command, ownStatus string, own func([]byte) []byte
 func (s *session) sayList(ev Event, status, lines []byte) error {
 	var body pop3.Body
 	if err := s.say(status); err != nil {
-		return s.partial(ev, &body, err)
+		return s.partial(ev, body, err)
 	}
 	s.client.inReply = true
 	begin := s.client.queued()
 	body.Scan(lines)
 	if err := s.client.queue(lines); err != nil {
-		return s.cutShort(ev, &body, begin, clientEnd(err))
+		return s.cutShort(ev, body, begin, clientEnd(err))
 	}
-	if err := s.terminate(ev, &body); err != nil {
+	if err := s.terminate(ev, body); err != nil {
 		return err
 	}
 	return s.replied()
@@ -265,7 +265,9 @@ func (s *session) learn(c pop3.Command, reply pop3.Reply, ev *Event) []Event {
 		s.user = s.claimed
 	case "UIDL":
 		s.maildrop.uids.add(reply.Text)
-		ev.UID = s.maildrop.uids.of(ev.Message)
+		if uid := s.maildrop.uids.octets(ev.Message); string(uid) != ev.UID {
+			ev.UID = pop3.Text(uid)
+		}
 	case "LIST":
 		s.maildrop.sizes.add(reply.Text)
 	case "DELE":
@@ -328,8 +330,8 @@ const loginFailed = "-ERR [AUTH] login failed"
 // spoken returns what the client hears of a status line: the line, but for the words of a login that failed, when
 // they are hidden; the record keeps them. Codes that speak of the server and not of the user pass.
 func (s *session) spoken(ev *Event, reply pop3.Reply, line []byte) []byte {
-	code := strings.ToUpper(string(reply.Code))
-	if !s.server.Rules.HideLoginErrors || reply.Status != pop3.StatusErr || code != "" && code != "AUTH" {
+	if !s.server.Rules.HideLoginErrors || reply.Status != pop3.StatusErr ||
+		len(reply.Code) > 0 && !bytes.EqualFold(reply.Code, []byte("AUTH")) {
 		return line
 	}
 	switch ev.Verb {

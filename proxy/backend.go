@@ -1,7 +1,6 @@
 package proxy
 
 import (
-	"bytes"
 	"net"
 	"sync"
 	"time"
@@ -9,29 +8,26 @@ import (
 
 // backend is the backend's leg: commands out, status lines and bodies in.
 type backend struct {
-	conn  net.Conn
-	below *arrived // under conn when it is TLS
-	link  link
-	peek  [1]byte // where a watch puts what comes unasked
+	conn   net.Conn
+	below  *arrived // under conn when it is TLS
+	socket *peeker  // at what was dialled
+	link   link
+	peek   [1]byte // where a watch puts what comes unasked
 
 	buf  *[]byte // borrowed while a reply is due; (*buf)[r:w] is unread
 	pool *sync.Pool
 	r, w int
 
-	replyBy  time.Time // when the status line that is due must be whole
-	asked    bool      // a command is waiting for its reply
-	quitting bool      // it is QUIT, to be finished whatever the client does
+	replyBy  time.Time // when the status line that is due must be whole; zero: its time has not begun
+	quitting bool      // QUIT is waiting for its reply, to be finished whatever the client does
 
 	writeLimit, replyLimit time.Duration
 }
 
-// send writes one command or SASL line.
-func (b *backend) send(line []byte) error {
-	now := time.Now()
-	b.conn.SetWriteDeadline(now.Add(b.writeLimit))
-	b.replyBy = now.Add(b.replyLimit)
-	b.asked = true
-	_, err := b.conn.Write(line)
+// send writes whole lines.
+func (b *backend) send(lines []byte) error {
+	b.conn.SetWriteDeadline(time.Now().Add(b.writeLimit))
+	_, err := b.conn.Write(lines)
 	return err
 }
 
@@ -45,13 +41,9 @@ func (b *backend) unread() []byte {
 
 // next takes the next buffered line without its line end, if there is a whole one.
 func (b *backend) next() (line []byte, whole bool) {
-	i := bytes.IndexByte(b.unread(), '\n')
-	if i < 0 {
-		return nil, false
-	}
-	line = (*b.buf)[b.r : b.r+i]
-	b.r += i + 1
-	return bytes.TrimSuffix(line, []byte{'\r'}), true
+	line, n := cutLine(b.unread())
+	b.r += n
+	return line, n > 0
 }
 
 // room makes room behind what is unread and returns it. A body on its way gets a large buffer.
@@ -82,7 +74,7 @@ func (b *backend) enlarge() {
 
 // rest gives the buffer back when nothing is left in it.
 func (b *backend) rest() {
-	b.asked, b.quitting = false, false
+	b.quitting = false
 	if b.buf != nil && b.r == b.w {
 		b.pool.Put(b.buf)
 		b.buf, b.r, b.w = nil, 0, 0

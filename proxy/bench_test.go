@@ -68,7 +68,7 @@ func BenchmarkLedger(b *testing.B) {
 }
 
 func benchReplies(b *testing.B, command string, rules Rules) {
-	conn, r := benchSession(b, rules)
+	conn, r := benchSession(b, rules, benchBackend)
 	line := []byte(command + "\r\n")
 	exchange := func() int {
 		if _, err := conn.Write(line); err != nil {
@@ -89,10 +89,10 @@ func benchReplies(b *testing.B, command string, rules Rules) {
 	b.ReportMetric(spent.Seconds()/float64(octets)*1e9, "cpu-s/GB")
 }
 
-// benchSession returns a session that is logged in, through a relay of its own, until the benchmark ends.
-func benchSession(b *testing.B, rules Rules) (*tls.Conn, *bufio.Reader) {
+// benchSession returns a session that is logged in, through a relay of its own to backend, until the benchmark ends.
+func benchSession(b *testing.B, rules Rules, backend func(net.Conn)) (*tls.Conn, *bufio.Reader) {
 	s := &Server{Backend: "b", Recorder: nowhere{}, TLS: testTLS(b), Rules: rules}
-	l, dial := benchListener(b)
+	l, dial := benchListener(b, backend)
 	s.Dial = dial
 	front, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -118,14 +118,14 @@ func benchSession(b *testing.B, rules Rules) (*tls.Conn, *bufio.Reader) {
 	return conn, r
 }
 
-func benchListener(b *testing.B) (net.Listener, func(context.Context, string) (net.Conn, error)) {
+func benchListener(b *testing.B, backend func(net.Conn)) (net.Listener, func(context.Context, string) (net.Conn, error)) {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		b.Fatal(err)
 	}
 	go func() {
 		if conn, err := l.Accept(); err == nil {
-			benchBackend(conn)
+			backend(conn)
 		}
 	}()
 	return l, func(context.Context, string) (net.Conn, error) { return net.Dial("tcp", l.Addr().String()) }

@@ -42,13 +42,19 @@ func newClient(conn net.Conn, writeLimit time.Duration, total *counters) *client
 // next returns the next buffered line without its line end, if there is a whole one. It is good until the
 // next read.
 func (c *client) next() (line []byte, whole bool) {
-	i := bytes.IndexByte(c.in[c.r:c.w], '\n')
+	line, n := cutLine(c.pending())
+	c.r += n
+	return line, n > 0
+}
+
+// cutLine returns the first line of b without its line end, and how many octets it takes with it: 0 when there is no
+// whole line.
+func cutLine(b []byte) (line []byte, n int) {
+	i := bytes.IndexByte(b, '\n')
 	if i < 0 {
-		return nil, false
+		return nil, 0
 	}
-	line = c.in[c.r : c.r+i]
-	c.r += i + 1
-	return bytes.TrimSuffix(line, []byte{'\r'}), true
+	return bytes.TrimSuffix(b[:i], []byte{'\r'}), i + 1
 }
 
 // pending returns what is buffered of the next line or lines.
@@ -90,19 +96,14 @@ func (c *client) took(n int, err error) {
 // queue puts octets behind the replies on their way. What does not fit, and what is too large to be copied, makes
 // the earlier ones go first, so that the order is kept and no small piece, a terminator least of all, is split.
 func (c *client) queue(p []byte) error {
-	direct := len(p) > outSize/2
-	if c.out != nil && (direct || len(*c.out)+len(p) > outSize) {
+	if len(p) > outSize/2 {
 		if err := c.flush(); err != nil {
 			return err
 		}
-	}
-	if direct {
 		return c.writeDirect(p)
 	}
-	if c.out == nil {
-		c.late = time.Now().Add(heldBack)
-		c.out = outs.Get().(*[]byte)
-		*c.out = (*c.out)[:0]
+	if err := c.fit(len(p)); err != nil {
+		return err
 	}
 	*c.out = append(*c.out, p...)
 	return nil
@@ -110,7 +111,29 @@ func (c *client) queue(p []byte) error {
 
 // queueLine queues a line and its CRLF, together.
 func (c *client) queueLine(line []byte) error {
-	return c.queue(append(append(make([]byte, 0, len(line)+2), line...), '\r', '\n'))
+	if len(line)+2 > outSize/2 {
+		return c.queue(append(bytes.Clone(line), '\r', '\n'))
+	}
+	if err := c.fit(len(line) + 2); err != nil {
+		return err
+	}
+	*c.out = append(append(*c.out, line...), '\r', '\n')
+	return nil
+}
+
+// fit makes out ready for n octets more.
+func (c *client) fit(n int) error {
+	if c.out != nil && len(*c.out)+n > outSize {
+		if err := c.flush(); err != nil {
+			return err
+		}
+	}
+	if c.out == nil {
+		c.late = time.Now().Add(heldBack)
+		c.out = outs.Get().(*[]byte)
+		*c.out = (*c.out)[:0]
+	}
+	return nil
 }
 
 // queued returns how many octets have been queued so far, and reachable how many of them went or may yet go: fewer,

@@ -82,6 +82,6 @@ func backendEnd(err error) error {
 
 // isTimeout reports whether err says only that a deadline has passed.
 func isTimeout(err error) bool {
-	var ne net.Error
-	return errors.As(err, &ne) && ne.Timeout()
+	ne, ok := errors.AsType[net.Error](err)
+	return ok && ne.Timeout()
 }

@@ -15,10 +15,10 @@ func (s *session) identify(c pop3.Command, ev *Event) error {
 	if c.Verb == "UIDL" && c.Multiline() {
 		s.maildrop.listed = true
 	}
-	if ev.Message == 0 || !c.Discloses() && c.Verb != "DELE" {
+	if ev.Message == 0 || !opens(c) {
 		return nil
 	}
-	if s.server.Rules.AskUIDs && !s.maildrop.listed && ev.UID == "" {
+	if s.mayAsk() && ev.UID == "" {
 		if err := s.askUIDs(); err != nil {
 			return err
 		}
@@ -27,6 +27,12 @@ func (s *session) identify(c pop3.Command, ev *Event) error {
 	ev.Announced = s.maildrop.sizes.of(ev.Message)
 	return nil
 }
+
+// opens reports whether c opens or deletes a message.
+func opens(c pop3.Command) bool { return c.Discloses() || c.Verb == "DELE" }
+
+// mayAsk reports whether the proxy may yet ask for the unique-ids.
+func (s *session) mayAsk() bool { return s.server.Rules.AskUIDs && !s.maildrop.listed }
 
 // announced notes the size that the +OK of a RETR announces.
 func (s *session) announced(ev *Event, reply pop3.Reply) {
@@ -84,24 +90,17 @@ func (s *session) listUIDs(ev *Event) error {
 	return err
 }
 
-// through returns what takes the body of the reply to c: the client and, behind it, who learns from the body.
-func (s *session) through(c pop3.Command, mail *mailReader) func(p []byte) error {
-	var learn func(p []byte)
+// learning returns what learns from the body of the reply to c, once the client has it; nil when nothing does.
+func (s *session) learning(c pop3.Command, mail *mailReader) func(p []byte) {
 	switch {
 	case c.Verb == "UIDL":
-		learn = s.maildrop.uids.feed
+		return s.maildrop.uids.feed
 	case c.Verb == "LIST":
-		learn = s.maildrop.sizes.feed
+		return s.maildrop.sizes.feed
 	case mail != nil:
-		learn = mail.feed
-	default:
-		return s.client.queue
+		return mail.feed
 	}
-	return func(p []byte) error {
-		err := s.client.queue(p)
-		learn(p)
-		return err
-	}
+	return nil
 }
 
 // mailReader reads a message as it passes, as far as the rules ask for it.

@@ -12,17 +12,37 @@ type (
 	breaker interface{ Broken() bool }
 )
 
-// waiting reports whether octets have come on conn that nobody has read.
-func waiting(conn net.Conn) (has bool) {
-	if w, ok := conn.(waiter); ok {
+// peeker looks at the read side of a connection. It is made once and then allocates nothing: it looks before every
+// command.
+type peeker struct {
+	conn   net.Conn
+	raw    syscall.RawConn // nil when conn is no socket
+	look   func(fd uintptr)
+	octet  [1]byte
+	unread bool
+}
+
+func newPeeker(conn net.Conn) *peeker {
+	p := &peeker{conn: conn}
+	if sc, ok := conn.(syscall.Conn); ok {
+		p.raw, _ = sc.SyscallConn()
+	}
+	p.look = func(fd uintptr) {
+		n, _, err := syscall.Recvfrom(int(fd), p.octet[:], syscall.MSG_PEEK|syscall.MSG_DONTWAIT)
+		p.unread = err == nil && n > 0
+	}
+	return p
+}
+
+// waiting reports whether octets have come that nobody has read.
+func (p *peeker) waiting() bool {
+	if w, ok := p.conn.(waiter); ok {
 		return w.Waiting()
 	}
-	control(conn, func(fd int) {
-		var b [1]byte
-		n, _, err := syscall.Recvfrom(fd, b[:], syscall.MSG_PEEK|syscall.MSG_DONTWAIT)
-		has = err == nil && n > 0
-	})
-	return has
+	if p.unread = false; p.raw != nil {
+		p.raw.Control(p.look)
+	}
+	return p.unread
 }
 
 // broken reports whether conn was reset by its peer, whose last octets may still be unread.

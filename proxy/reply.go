@@ -24,7 +24,7 @@ func (s *session) askLine(line []byte, limit int) ([]byte, error) {
 	if err != nil {
 		return nil, backendEnd(err)
 	}
-	return s.status(limit)
+	return s.due(limit)
 }
 
 // stale looks, before a command goes out, at what the backend may have sent since its last reply: it would be taken
@@ -32,7 +32,7 @@ func (s *session) askLine(line []byte, limit int) ([]byte, error) {
 func (s *session) stale() error {
 	b := s.backend
 	b.conn.SetReadDeadline(time.Time{})
-	if b.look(); len(b.unread()) == 0 && !waiting(b.conn) {
+	if b.look(); len(b.unread()) == 0 && !b.socket.waiting() {
 		return nil
 	}
 	s.listenFor(time.Second)
@@ -46,6 +46,12 @@ func (s *session) unaskedBefore() error {
 		return errFraming
 	}
 	return err
+}
+
+// due reads the status line that answers what was sent: its time begins now.
+func (s *session) due(limit int) ([]byte, error) {
+	s.backend.replyBy = time.Time{}
+	return s.status(limit)
 }
 
 // status reads a status line of at most limit octets.
@@ -138,12 +144,19 @@ func (s *session) relayBody(c pop3.Command, ev Event, reply pop3.Reply, line []b
 	note(&ev, reply, c.Secrets(s.loggedIn)...)
 	s.announced(&ev, reply)
 	if err := s.say(line); err != nil {
-		return s.partial(ev, &pop3.Body{}, err)
+		return s.partial(ev, pop3.Body{}, err)
 	}
 	s.client.inReply = true
 	begin := s.client.queued()
 	mail := s.reading(c)
-	body, err := s.body(s.through(c, mail))
+	learn := s.learning(c, mail)
+	body, err := s.body(func(p []byte) error {
+		err := s.client.queue(p)
+		if learn != nil {
+			learn(p)
+		}
+		return err
+	})
 	ev.Mail = mail.told(err == nil)
 	if err != nil {
 		return s.cutShort(ev, body, begin, err)
@@ -152,11 +165,11 @@ func (s *session) relayBody(c pop3.Command, ev Event, reply pop3.Reply, line []b
 }
 
 // terminate records a reply whose body is complete and queues the terminator behind the record.
-func (s *session) terminate(ev Event, body *pop3.Body) error {
+func (s *session) terminate(ev Event, body pop3.Body) error {
 	ev.Duration = time.Since(ev.Time)
 	ev.Octets, ev.Lines = body.Octets, body.Lines
 	s.client.due = s.record(ev)
-	err := s.client.queue([]byte(".\r\n")) // what is in its way goes first, and is still a part
+	err := s.client.queueLine([]byte{'.'}) // what is in its way goes first, and is still a part
 	s.client.inReply = false
 	if err != nil {
 		return clientEnd(err)
@@ -165,34 +178,33 @@ func (s *session) terminate(ev Event, body *pop3.Body) error {
 }
 
 // body passes a body to sink, chunk by chunk, until its terminator.
-func (s *session) body(sink func([]byte) error) (*pop3.Body, error) {
-	var body pop3.Body
+func (s *session) body(sink func([]byte) error) (body pop3.Body, err error) {
 	b := s.backend
 	for {
 		n, skip, done := body.Scan(b.unread())
 		if n > 0 {
 			if err := sink(b.unread()[:n]); err != nil {
-				return &body, clientEnd(err)
+				return body, clientEnd(err)
 			}
 		}
 		b.r += n + skip
 		if done {
-			return &body, nil
+			return body, nil
 		}
 		if err := s.awaitBackend(true); err != nil {
-			return &body, err
+			return body, err
 		}
 	}
 }
 
 // cutShort is partial for a body that began behind octet begin of what was queued: not all of it may have gone.
-func (s *session) cutShort(ev Event, body *pop3.Body, begin int64, err error) error {
+func (s *session) cutShort(ev Event, body pop3.Body, begin int64, err error) error {
 	body.Octets = min(body.Octets, max(0, s.client.reachable()-begin))
 	return s.partial(ev, body, err)
 }
 
 // partial records a reply that was cut: what the client was sent of it is no whole reply.
-func (s *session) partial(ev Event, body *pop3.Body, err error) error {
+func (s *session) partial(ev Event, body pop3.Body, err error) error {
 	if endOf(err).side == SideBackend {
 		s.anomaly("unterminated", SideBackend)
 	}

@@ -1,7 +1,6 @@
 package proxy
 
 import (
-	"bytes"
 	"crypto/tls"
 	"errors"
 	"net"
@@ -40,7 +39,7 @@ func (s *session) upgrade() error {
 		return s.unbacked(err)
 	case pop3.ParseReply(line).Status != pop3.StatusOK:
 		return s.insecure("no_stls", errors.New("it refused STLS: "+pop3.Text(line)))
-	case len(s.backend.unread()) > 0 || waiting(s.backend.conn):
+	case len(s.backend.unread()) > 0 || s.backend.socket.waiting():
 		return s.insecure("stls_injection", errInjected)
 	}
 	s.backend.rest()
@@ -48,7 +47,7 @@ func (s *session) upgrade() error {
 }
 
 // offersSTLS asks for the backend's capabilities.
-func (s *session) offersSTLS() (offered bool, err error) {
+func (s *session) offersSTLS() (bool, error) {
 	line, err := s.askLine([]byte("CAPA\r\n"), pop3.MaxStatus)
 	if err != nil || pop3.ParseReply(line).Status != pop3.StatusOK {
 		return false, err
@@ -57,10 +56,7 @@ func (s *session) offersSTLS() (offered bool, err error) {
 	if err != nil {
 		return false, err
 	}
-	for line := range bytes.Lines(list) {
-		offered = offered || bytes.EqualFold(bytes.TrimSpace(line), []byte("STLS"))
-	}
-	return offered, nil
+	return pop3.Announces(list, "STLS"), nil
 }
 
 // secure puts TLS on the backend's leg: the handshake, in a goroutine of its own for the stack it grows, and the
@@ -69,7 +65,7 @@ func (s *session) secure() error {
 	b, began := s.backend, time.Now()
 	b.conn.SetDeadline(began.Add(s.server.limits.Handshake))
 	config := s.server.BackendTLS
-	b.below = &arrived{Conn: b.conn}
+	b.below = &arrived{Conn: b.conn, socket: b.socket}
 	conn := tls.Client(b.below, config)
 	failed := make(chan error, 1)
 	go func() { failed <- conn.Handshake() }()
@@ -112,6 +108,7 @@ func (s *Server) backendFacts(cs tls.ConnectionState, took time.Duration) *TLS {
 // answers a key update.
 type arrived struct {
 	net.Conn
+	socket  *peeker // at Conn
 	looking bool
 	limit   time.Duration // of a write; zero in the handshake, which is bounded as a whole
 }
@@ -124,7 +121,7 @@ func (a *arrived) Write(p []byte) (int, error) {
 }
 
 func (a *arrived) Read(p []byte) (int, error) {
-	if a.looking && !waiting(a.Conn) {
+	if a.looking && !a.socket.waiting() {
 		return 0, os.ErrDeadlineExceeded
 	}
 	return a.Conn.Read(p)

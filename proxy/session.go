@@ -140,8 +140,8 @@ func (s *session) dial() error {
 	}
 	l := s.server.limits
 	s.backend = &backend{
-		conn: conn, link: link{addrPort(conn.LocalAddr()), addrPort(conn.RemoteAddr())}, writeLimit: l.Write, replyLimit: l.Reply,
-		replyBy: time.Now().Add(l.Reply),
+		conn: conn, socket: newPeeker(conn), link: link{addrPort(conn.LocalAddr()), addrPort(conn.RemoteAddr())},
+		writeLimit: l.Write, replyLimit: l.Reply,
 	}
 	s.dialled.Store(&conn)
 	if s.server.cutting.Err() != nil {

@@ -106,9 +106,12 @@ func (s *session) setClientDeadline(t time.Time) {
 func (s *session) awaitBackend(body bool) error {
 	b := s.backend
 	now := time.Now()
+	if b.replyBy.IsZero() {
+		b.replyBy = now.Add(b.replyLimit)
+	}
 	until := b.replyBy
 	if body {
-		until = now.Add(s.server.limits.Reply)
+		until = now.Add(b.replyLimit)
 	}
 	soon := earlier(until, now.Add(quiet))
 	if s.client.waits() {

@@ -42,6 +42,16 @@ func (o Offer) Capabilities(dst []byte) []byte {
 	return o.RewriteCapabilities(dst, nil)
 }
 
+// Announces reports whether a CAPA reply's body has the capability called name, in upper case.
+func Announces(body []byte, name string) bool {
+	for line := range bytes.Lines(body) {
+		if capability(line) == name {
+			return true
+		}
+	}
+	return false
+}
+
 // capability returns the name of a CAPA line, in upper case.
 func capability(line []byte) string {
 	fields := bytes.Fields(line)

@@ -42,6 +42,7 @@ const (
 )
 
 type rule struct {
+	verb      string // by which it is found
 	form      form
 	kept      kept
 	exact     bool // the argument is the rest of the line, blanks included
@@ -49,7 +50,7 @@ type rule struct {
 	numbered  bool // the first argument is a message number
 }
 
-var rules = map[string]rule{
+var rules = named(map[string]rule{
 	"USER": {kept: keepAll, exact: true},
 	"PASS": {kept: keepNone, exact: true},
 	"RPOP": {kept: keepNone},
@@ -76,6 +77,15 @@ var rules = map[string]rule{
 	"XCLIENT": {kept: keepSafe},
 	"XOIP":    {kept: keepSafe},
 	"PROXY":   {kept: keepSafe},
+})
+
+// named writes each verb into its rule: a lookup then makes no string.
+func named(table map[string]rule) map[string]rule {
+	for verb, r := range table {
+		r.verb = verb
+		table[verb] = r
+	}
+	return table
 }
 
 const maxVerb = len("XCLIENT")
@@ -94,7 +104,8 @@ func ParseCommand(line []byte) (Command, error) {
 	}
 	c := Command{Name: name, Arg: arg}
 	if len(name) <= maxVerb {
-		c.Verb, c.rule = lookUp(name)
+		c.rule = lookUp(name)
+		c.Verb = c.rule.verb
 	}
 	if !c.rule.exact {
 		c.Arg = bytes.Trim(arg, " ")
@@ -102,7 +113,8 @@ func ParseCommand(line []byte) (Command, error) {
 	return c, nil
 }
 
-func lookUp(name []byte) (string, rule) {
+// lookUp returns the zero rule for a verb that is not known.
+func lookUp(name []byte) rule {
 	var up [maxVerb]byte
 	for i, c := range name {
 		if 'a' <= c && c <= 'z' {
@@ -110,11 +122,7 @@ func lookUp(name []byte) (string, rule) {
 		}
 		up[i] = c
 	}
-	r, ok := rules[string(up[:len(name)])]
-	if !ok {
-		return "", rule{}
-	}
-	return string(up[:len(name)]), r
+	return rules[string(up[:len(name)])]
 }
 
 // AppendTo appends the canonical line for the backend: the verb as spelled, one space, the argument, CRLF.

@@ -109,6 +109,9 @@ func Text(b []byte) string {
 // Quotes reports whether text repeats one of the secrets, plain, in base64 or in hex: servers do quote what they did
 // not like.
 func Quotes(text []byte, secrets ...[]byte) bool {
+	if len(secrets) == 0 {
+		return false
+	}
 	whole := string(text)
 	folded := strings.ToLower(whole)
 	for _, s := range secrets {
