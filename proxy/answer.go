@@ -115,7 +115,15 @@ const maxList = 64 * 1024
 // capa answers CAPA truthfully for this side of the proxy. When the backend has none the proxy answers.
 func (s *session) capa(c pop3.Command) error {
 	offer := s.offer()
-	return s.list(c, "+OK capability list follows", offer.Capabilities, offer.RewriteCapabilities)
+	own := func(dst []byte) []byte {
+		s.server.reach.pipelines.Store(false)
+		return offer.Capabilities(dst)
+	}
+	rewrite := func(dst, body []byte) []byte {
+		s.server.reach.pipelines.Store(pop3.Announces(body, "PIPELINING"))
+		return offer.RewriteCapabilities(dst, body)
+	}
+	return s.list(c, "+OK capability list follows", own, rewrite)
 }
 
 // mechanisms answers the bare AUTH of Outlook and others. A backend without it says -ERR, which such clients

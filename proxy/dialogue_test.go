@@ -117,6 +117,8 @@ func rulesOf(t *testing.T, text string) (r Rules) {
 			r.Multiline = append(r.Multiline, value)
 		case "hide-login-errors":
 			r.HideLoginErrors = true
+		case "pipelining":
+			r.Pipelining = Pipelining(value)
 		case "ask-uids":
 			r.AskUIDs = true
 		case "mail-digest":

@@ -1,8 +1,10 @@
 package proxy
 
 import (
+	"bytes"
 	"context"
 	"crypto/tls"
+	"io"
 	"net"
 	"slices"
 	"strings"
@@ -23,6 +25,7 @@ func (f faulty) tick() bool { return f.left.Add(-1) < 0 }
 
 func (f faulty) Read(p []byte) (int, error) {
 	if f.tick() {
+		time.Sleep(time.Millisecond) // for the peer to hear what was sent before
 		f.reset()
 		return 0, syscall.ECONNRESET
 	}
@@ -38,9 +41,11 @@ func (f faulty) Write(p []byte) (int, error) {
 }
 
 // Every operation of a full session fails once, on either leg: no goroutine is left (the bubble would not end),
-// the session ends once on record, and no delete is left without its fate.
+// the session ends once on record, all that the backend has heard is, and no delete is left without its fate.
 func TestEveryOperationFails(t *testing.T) {
-	for _, rules := range []Rules{{}, {AskUIDs: true, MailDigest: true, MailHeaders: true}} {
+	for _, rules := range []Rules{
+		{}, {AskUIDs: true, MailDigest: true, MailHeaders: true}, {Pipelining: PipeliningOn}, {Pipelining: PipeliningOn, AskUIDs: true},
+	} {
 		for _, leg := range []string{SideClient, SideBackend} {
 			whole := false
 			for n := int64(0); !whole; n++ {
@@ -68,19 +73,52 @@ func failOperation(t *testing.T, rules Rules, leg string, n int64) bool {
 	}}
 	s.init()
 	s.accept(faulty{proxyEnd, counters[SideClient]}, ModeTLS, "pop3s")
-	go func() { (&tinyBackend{}).serve(backendEnd); backendEnd.Close() }()
+	var heard bytes.Buffer
+	served := make(chan struct{})
+	go func() {
+		(&tinyBackend{}).serve(teeing{backendEnd, io.TeeReader(backendEnd, &heard)})
+		backendEnd.Close()
+		close(served)
+	}()
 	client := &peer{raw: clientEnd, conn: tls.Client(clientEnd, &tls.Config{InsecureSkipVerify: true})}
-	for _, line := range []string{"CAPA", "USER a", "PASS b", "LIST 1", "RETR 3000", "DELE 1", "TOP 1 0", "QUIT"} {
-		client.send(line + "\r\n")
+	for _, lines := range []string{"CAPA", "USER a", "PASS b", "LIST 1", "RETR 3000", "DELE 1\r\nTOP 1 0\r\nRETR 200\r\nDELE 2", "QUIT"} {
+		client.send(lines + "\r\n")
 		time.Sleep(time.Second)
 	}
 	time.Sleep(time.Minute)
 	clientEnd.Close()
 	s.running.Wait()
-	backendEnd.Close()
+	dialled.Close() // if it never was
+	<-served
 	s.probes.flush()
-	checkEnded(t, leg, n, slices.DeleteFunc(log.rows(), func(r string) bool { return strings.HasPrefix(r, "backend ") }))
+	rows := slices.DeleteFunc(log.rows(), func(r string) bool { return strings.HasPrefix(r, "backend ") })
+	checkEnded(t, leg, n, rows)
+	checkHeard(t, leg, n, rows, heard.String())
 	return strings.Contains(strings.Join(log.rows(), "\n"), "end by=client quit")
+}
+
+// teeing is a connection that is read through a reader of it.
+type teeing struct {
+	net.Conn
+	r io.Reader
+}
+
+func (t teeing) Read(p []byte) (int, error) { return t.r.Read(p) }
+
+// checkHeard holds that each command that the backend has heard has a record.
+func checkHeard(t *testing.T, leg string, n int64, rows []string, heard string) {
+	t.Helper()
+	for line := range strings.Lines(heard) {
+		verb, _, _ := strings.Cut(strings.TrimSpace(line), " ")
+		i := slices.IndexFunc(rows, func(r string) bool {
+			return strings.HasPrefix(r, "command "+verb) || strings.HasPrefix(r, "asked "+verb)
+		})
+		if i < 0 {
+			t.Errorf("%s %d: the backend has heard %q, behind it there is on record only\n%s", leg, n, line, strings.Join(rows, "\n"))
+			return
+		}
+		rows = rows[i+1:]
+	}
 }
 
 func checkEnded(t *testing.T, leg string, n int64, rows []string) {

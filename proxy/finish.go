@@ -22,6 +22,7 @@ func (s *session) finish(err error) {
 		s.server.removeOurs(s.backend.link)
 		s.backend.close()
 	}
+	s.abandon()
 	for _, ev := range s.maildrop.settleDeletes(DeleteRolledBack) {
 		s.record(ev)
 	}

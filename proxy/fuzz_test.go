@@ -10,6 +10,8 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"postern/proxy/pop3"
 )
 
 // fuzzedPassword is what no record may hold.
@@ -17,7 +19,7 @@ const fuzzedPassword = "fuzzed-Pa55word"
 
 // FuzzSession plays a whole session: the client sends lines and, behind line n of them, a PASS; the backend sends
 // what it likes, in pieces. The session is inside TLS but for the cryptography. When n has its highest bit, the rules
-// of the ledger are on.
+// of the ledger are on; when piece is even, commands travel in runs.
 func FuzzSession(f *testing.F) {
 	f.Add([]byte("USER a\nSTAT\nUIDL\nRETR 1\nDELE 1\nQUIT"), []byte("+OK hi\r\n+OK\r\n+OK\r\n+OK\r\n1 a\r\n.\r\n"), uint8(1), uint8(9))
 	f.Add([]byte("AUTH PLAIN\nAGEAYg==\nCAPA\nLIST"), []byte("+OK\r\n+ \r\n-ERR\r\n+OK\r\nSASL GSSAPI\r\n.\r\n+OK\n.\n"), uint8(3), uint8(1))
@@ -25,6 +27,10 @@ func FuzzSession(f *testing.F) {
 		"+OK 9 octets\r\nSubject: x\r\n\r\n..\r\n.\r\n+OK\r\n.\r\n+OK\r\n+OK\r\n"), uint8(0x81), uint8(30))
 	f.Add([]byte("HELP\n\nXCLIENT\nAUTH LOGIN\nYQ=="), []byte("+OK <1@x>\r\n+OK\r\nmore\r\n"), uint8(0), uint8(200))
 	f.Add([]byte("AUTH\nauth plain AGEAYg==\nlist 1\nRSET"), []byte("-ERR\r\n"), uint8(2), uint8(3))
+	f.Add([]byte("USER a\nSTAT\nUIDL\nRETR 1\nDELE 1\nLIST\nRETR 2\nRSET"), []byte("+OK\r\n+OK\r\n+OK\r\n"+
+		"+OK 1 5\r\n+OK\r\n1 a\r\n.\r\n+OK\r\nx\r\n.\r\n+OK\r\n-ERR\r\n+OK\r\ny\r\n.\r\n+OK\r\n"), uint8(1), uint8(4))
+	f.Add([]byte("USER a\nUIDL\nRETR 1\nDELE 1\nTOP 2 0\nDELE 2\nNOOP"), []byte("+OK\r\n+OK\r\n+OK\r\n"+
+		"+OK\r\n1 a\r\n.\r\n+OK\r\nx\r\n.\r\n+OK\r\nhuh\r\n+OK\r\n"), uint8(0x81), uint8(4))
 	f.Fuzz(func(t *testing.T, client, backend []byte, n, piece uint8) {
 		if len(client) > 4096 || len(backend) > 16*1024 {
 			return
@@ -33,18 +39,20 @@ func FuzzSession(f *testing.F) {
 		at := min(int(n&0x7f), len(lines))
 		ledger := n > 0x7f
 		lines = append(lines[:at:at], append([][]byte{[]byte("PASS " + fuzzedPassword)}, lines[at:]...)...)
-		synctest.Test(t, func(t *testing.T) { playFuzzed(t, lines, backend, 1+int(piece), ledger) })
+		rules := Rules{AskUIDs: ledger, MailDigest: ledger, MailHeaders: ledger}
+		if piece&1 == 0 {
+			rules.Pipelining = PipeliningOn
+		}
+		synctest.Test(t, func(t *testing.T) { playFuzzed(t, lines, backend, 1+int(piece), rules) })
 	})
 }
 
-func playFuzzed(t *testing.T, lines [][]byte, backend []byte, piece int, ledger bool) {
+func playFuzzed(t *testing.T, lines [][]byte, backend []byte, piece int, rules Rules) {
 	clientEnd, accepted := memoryPipe()
 	backendEnd, dialled := memoryPipe()
 	log := &memoryLog{}
-	s := &Server{Backend: "b", Recorder: log, TLS: testTLS(t), Dial: func(context.Context, string) (net.Conn, error) {
-		return dialled, nil
-	}}
-	s.Rules = Rules{AskUIDs: ledger, MailDigest: ledger, MailHeaders: ledger}
+	s := &Server{Backend: "b", Recorder: log, TLS: testTLS(t), Rules: rules}
+	s.Dial = func(context.Context, string) (net.Conn, error) { return dialled, nil }
 	s.init()
 	ss := newSession(s, accepted, ModeSTLS, "pop3")
 	ss.inTLS = true
@@ -64,10 +72,11 @@ func playFuzzed(t *testing.T, lines [][]byte, backend []byte, piece int, ledger 
 	backendEnd.Close()
 	clientEnd.Close()
 	sent := len(lines)
-	if ledger {
+	if rules.AskUIDs {
 		sent++ // UIDL
 	}
 	judgeForwarded(t, heard, sent)
+	judgeHeard(t, log, heard)
 	judgeRecords(t, log, got)
 }
 
@@ -97,6 +106,23 @@ func judgeForwarded(t *testing.T, heard string, sent int) {
 	}
 	if len(lines) > sent {
 		t.Fatalf("%d lines sent, %d forwarded: %q", sent, len(lines), heard)
+	}
+}
+
+// judgeHeard holds that each command that the backend has heard has a record. Within AUTH lines are no commands.
+func judgeHeard(t *testing.T, log *memoryLog, heard string) {
+	t.Helper()
+	count := map[string]int{}
+	for _, ev := range log.events {
+		if ev.Kind == KindCommand || ev.Kind == KindAsked {
+			count[ev.Verb]++
+		}
+	}
+	for line := range strings.Lines(heard) {
+		c, _ := pop3.ParseCommand([]byte(strings.TrimSuffix(line, "\r\n")))
+		if count[c.Verb]--; c.Pipelines() && count[c.Verb] < 0 && count["AUTH"] == 0 {
+			t.Fatalf("%q was heard and is not on record: %q", line, log.rows())
+		}
 	}
 }
 

@@ -33,7 +33,7 @@ func (m *simulation) judge() {
 // judgeWhole holds a session that took its course, to the last octet.
 func (m *simulation) judgeWhole(rows []string) {
 	if want := m.script.received(); string(m.got) != want {
-		m.t.Errorf("the client got %d octets, want %d; not %s", len(m.got), len(want), brief(want[len(m.got):]))
+		m.t.Errorf("the client got %d octets, want %d; not %s", len(m.got), len(want), brief(want[min(len(m.got), len(want)):]))
 	}
 	if got, want := strings.Join(rows, "\n"), strings.Join(m.script.rows(), "\n"); got != want {
 		m.t.Errorf("records:\n%s\nwant:\n%s", got, want)
@@ -59,7 +59,8 @@ func (m *simulation) judgeRefused(rows []string) {
 }
 
 // judgeReset holds a session that the client reset against the script: what is on record is its beginning, then
-// at most one command without a whole reply, with what the proxy asked for before it, the fate of each delete, and the end.
+// at most one command without a whole reply, with what the proxy asked for before it and the rest of its run, the fate of each
+// delete, and the end.
 func (m *simulation) judgeReset(rows []string) {
 	want := m.script.rows()
 	same := 0
@@ -73,6 +74,9 @@ func (m *simulation) judgeReset(rows []string) {
 	if len(rest) > 0 && strings.HasPrefix(rest[0], "command ") {
 		rest = rest[1:]
 	}
+	for len(rest) > 0 && m.script.abandons(rest[0]) {
+		rest = rest[1:]
+	}
 	for len(rest) > 0 && strings.HasPrefix(rest[0], "delete ") {
 		rest = rest[1:]
 	}
@@ -80,12 +84,37 @@ func (m *simulation) judgeReset(rows []string) {
 	if len(rest) > 1 || len(rest) == 0 && !quit || len(rest) == 1 && rest[0] != "end by=client reset" {
 		m.t.Errorf("records:\n%s\nof:\n%s", strings.Join(rows, "\n"), strings.Join(want, "\n"))
 	}
+	m.judgeHeard(rows)
 	if marked, settled := deletes(rows); marked != settled {
 		m.t.Errorf("%d deletes and %d fates:\n%s", marked, settled, strings.Join(rows, "\n"))
 	}
 	last := m.script.exchanges[m.script.resetBehind].forward
 	if late := m.goneAt.Sub(m.resetAt); late > time.Second && last != "QUIT\r\n" {
 		m.t.Errorf("the backend was kept for %v after the client's reset", late)
+	}
+}
+
+// abandons reports whether row tells of a command of a run, and of no reply to it.
+func (s *script) abandons(row string) bool {
+	return slices.ContainsFunc(s.exchanges, func(x exchange) bool {
+		rest, is := strings.CutPrefix(row, x.row.head)
+		return is && x.joins && (rest == "" || strings.HasPrefix(rest, " msg="))
+	})
+}
+
+// judgeHeard holds that all is on record that the backend has heard, in order.
+func (m *simulation) judgeHeard(rows []string) {
+	left := rows
+	for _, x := range m.script.exchanges[:m.heard] {
+		if x.forward == "" || x.row.head == "" {
+			continue
+		}
+		i := slices.IndexFunc(left, func(row string) bool { return strings.HasPrefix(row, x.row.head) })
+		if i < 0 {
+			m.t.Errorf("the backend has heard %s, which is not on record:\n%s", brief(x.forward), strings.Join(rows, "\n"))
+			return
+		}
+		left = left[i+1:]
 	}
 }
 

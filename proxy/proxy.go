@@ -62,6 +62,8 @@ type Rules struct {
 	Translate Translation
 	// RefuseUnknown refuses verbs that no RFC and no known server has, instead of passing them on.
 	RefuseUnknown bool
+	// Pipelining says when commands that a client has pipelined travel to the backend in one write.
+	Pipelining Pipelining
 	// Multiline are a site's own verbs whose +OK is followed by a body; they are not unknown.
 	Multiline []string
 	// HideLoginErrors gives the client the same words for every login that failed, since the backend's may tell
@@ -78,6 +80,15 @@ type Rules struct {
 	// says of it, of RETR and TOP.
 	MailDigest, MailHeaders bool
 }
+
+// Pipelining says whether the backend gets more than one command at a time.
+type Pipelining string
+
+const (
+	PipeliningAuto Pipelining = "auto" // where it has announced so (RFC 2449 section 6.6); so is ""
+	PipeliningOn   Pipelining = "on"
+	PipeliningOff  Pipelining = "off"
+)
 
 // Translation says what AUTH PLAIN and LOGIN become on the way to the backend.
 type Translation string

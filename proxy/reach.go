@@ -7,12 +7,14 @@ import (
 	"postern/proxy/pop3"
 )
 
-// reach is whether the backend could be used when that was last tried. The zero reach says that it could.
-type reach struct{ down atomic.Bool }
+// reach is what is known of the backend: whether it could be used when that was last tried, and whether its last answer
+// to CAPA announced PIPELINING (RFC 2449 section 6.6), which holds in both states. The zero reach says that it could be used.
+type reach struct{ down, pipelines atomic.Bool }
 
 // lost counts a session that its backend could not be had for, and records when that is news.
 func (s *Server) lost(err error) {
 	s.counts.unbacked.Add(1)
+	s.reach.pipelines.Store(false) // another may come back in its place
 	if !s.reach.down.Swap(true) {
 		s.log.Warn("the backend cannot be used", "backend", s.Backend, "error", err)
 		s.recordReach("down", pop3.Text([]byte(err.Error())))

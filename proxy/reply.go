@@ -7,24 +7,39 @@ import (
 	"postern/proxy/pop3"
 )
 
-// ask sends c to the backend and returns the status line of its reply, which is good until the next read.
+// ask sends c to the backend, which may have it already, and returns the status line of its reply, which is good until
+// the next read.
 func (s *session) ask(c pop3.Command) ([]byte, error) {
-	return s.askLine(c.AppendTo(s.scratch[:0]), pop3.MaxStatus)
+	if s.ahead > 0 {
+		s.ahead--
+	} else if err := s.send(s.follow(c, c.AppendTo(s.scratch[:0]))); err != nil {
+		return nil, err
+	}
+	return s.due(pop3.MaxStatus)
 }
 
 // askLine sends a whole line, built in the scratch buffer, and returns the status line that answers it, of at most limit
 // octets.
 func (s *session) askLine(line []byte, limit int) ([]byte, error) {
-	err := s.stale()
-	if err == nil {
-		err = s.backend.send(line)
-	}
-	clear(line)
-	s.scratch = line[:0]
-	if err != nil {
-		return nil, backendEnd(err)
+	if err := s.send(line, 0); err != nil {
+		return nil, err
 	}
 	return s.due(limit)
+}
+
+// send gives the backend a line and ahead more behind it, all built in the scratch buffer.
+func (s *session) send(lines []byte, ahead int) error {
+	err := s.stale()
+	if err == nil {
+		s.ahead = ahead
+		err = s.backend.send(lines)
+	}
+	clear(lines)
+	s.scratch = lines[:0]
+	if err != nil {
+		return backendEnd(err)
+	}
+	return nil
 }
 
 // stale looks, before a command goes out, at what the backend may have sent since its last reply: it would be taken
@@ -244,6 +259,9 @@ func (s *session) unframed(ev Event) error {
 // replied closes the exchange: nothing more may come from the backend unasked.
 func (s *session) replied() error {
 	s.backend.rest()
+	if s.ahead > 0 {
+		return nil // what has come answers the next command
+	}
 	return s.unasked()
 }
 

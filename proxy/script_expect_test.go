@@ -11,6 +11,8 @@ type exchange struct {
 	unasked  bool   // the client sends nothing, and the backend replies when nothing else is on its way
 	send     string // by the client; "" when the proxy asks by itself
 	lockstep bool   // not before the replies to all that was sent before
+	together bool   // in one write with the line before
+	joins    bool   // the proxy may forward it in one write with others like it, before and behind
 	forward  string // what the backend gets; "" when the proxy answers by itself
 	reply    string // the backend's
 	receive  string // by the client
@@ -75,6 +77,29 @@ func (s *script) ends(i int) int {
 	return n
 }
 
+// together is what the client sends in one write, from exchange i on, and the exchange that comes next.
+func (s *script) together(i int) (text string, next int) {
+	for next = i; next < len(s.exchanges); next++ {
+		if x := s.exchanges[next]; next > i && (!x.together || s.resetBehind == next-1) {
+			break
+		}
+		text += s.exchanges[next].send
+	}
+	return text, next
+}
+
+// inFlight is how many commands behind exchange i make up text, which the backend has not read yet; ok when they may.
+func (s *script) inFlight(i int, text string) (n int, ok bool) {
+	for _, x := range slices.Concat(s.exchanges[i+1:], s.unheard) {
+		if text == "" || !x.joins || !strings.HasPrefix(text, x.forward) {
+			break
+		}
+		text = strings.TrimPrefix(text, x.forward)
+		n++
+	}
+	return n, text == "" && (n == 0 || s.exchanges[i].joins && n < maxRun)
+}
+
 // opening is what is on record before the first exchange.
 func (s *script) opening() []string {
 	if s.mode == ModeTLS {
@@ -87,6 +112,9 @@ func (s *script) rows() []string {
 	all := s.opening()
 	for _, x := range s.exchanges {
 		all = append(all, x.rows()...)
+	}
+	for _, x := range s.unheard[:s.abandoned] {
+		all = append(all, x.row.head+x.row.number)
 	}
 	return append(append(all, s.settled...), s.end)
 }

@@ -46,7 +46,26 @@ func (s *script) breaksOff() {
 	} else {
 		s.cut(x)
 	}
-	x.send += strings.Repeat("NOOP\r\n", s.dice.IntN(4))
+	s.some(4, s.leavesUnheard)
+	for _, y := range s.unheard {
+		x.send += y.send
+	}
+}
+
+// leavesUnheard adds a command behind the one that is not answered. The backend may have it all the same, and then it is on
+// record, with what was known before.
+func (s *script) leavesUnheard() {
+	n := 1 + s.dice.IntN(5)
+	all := []exchange{
+		{forward: "NOOP\r\n", row: row{head: "command NOOP"}},
+		{forward: fmt.Sprintf("DELE %d\r\n", n), row: row{head: fmt.Sprintf(`command DELE "%d"`, n), number: s.number(n)}},
+		{forward: fmt.Sprintf("RETR %d\r\n", n), row: row{head: fmt.Sprintf(`command RETR "%d"`, n), number: s.number(n)}},
+		{forward: "RSET\r\n", row: row{head: "command RSET"}},
+		{forward: "QUIT\r\n"},
+	}
+	x := all[s.dice.IntN(len(all))]
+	x.send, x.joins = x.forward, s.joins(x.forward)
+	s.unheard = append(s.unheard, x)
 }
 
 func (s *script) lastCommand() {

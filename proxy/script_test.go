@@ -18,23 +18,26 @@ type script struct {
 	mode        Mode
 	greeting    string
 	exchanges   []exchange
-	brokenIn    int  // the exchange behind whose reply, whole or not, the backend goes away, or -1
-	byReset     bool // that is how it goes
-	resetBehind int  // the exchange behind which the client resets, or -1
-	keeps       int  // how many records the log keeps before it fails, or -1
+	brokenIn    int        // the exchange behind whose reply, whole or not, the backend goes away, or -1
+	byReset     bool       // that is how it goes
+	resetBehind int        // the exchange behind which the client resets, or -1
+	keeps       int        // how many records the log keeps before it fails, or -1
+	unheard     []exchange // what the client sends behind brokenIn: nobody answers it
+	abandoned   int        // how many of them the backend has got, in one write with others
 	settled     []string
 	end         string
 
 	rules Rules
 
-	dice     *rand.Rand
-	in       bool // logged in
-	failed   bool // a login was refused
-	listed   bool // all unique-ids were asked for
-	uids     map[int]string
-	unlisted map[int]string // uids before the proxy asked for them
-	sizes    map[int]int
-	deleted  map[int]bool
+	dice      *rand.Rand
+	in        bool // logged in
+	failed    bool // a login was refused
+	announced bool // the backend has PIPELINING
+	listed    bool // all unique-ids were asked for
+	uids      map[int]string
+	unlisted  map[int]string // uids before the proxy asked for them
+	sizes     map[int]int
+	deleted   map[int]bool
 }
 
 func newScript(dice *rand.Rand) script {
@@ -43,6 +46,7 @@ func newScript(dice *rand.Rand) script {
 		dice: dice, uids: map[int]string{}, sizes: map[int]int{}, deleted: map[int]bool{},
 	}
 	s.rules = Rules{AskUIDs: dice.IntN(2) == 0, MailDigest: dice.IntN(2) == 0, MailHeaders: dice.IntN(2) == 0}
+	s.rules.Pipelining = []Pipelining{"", PipeliningOff, PipeliningOn}[dice.IntN(3)]
 	if dice.IntN(4) == 0 {
 		s.mode = ModeSTLS
 	}
@@ -65,7 +69,22 @@ func (s *script) some(most int, what func()) {
 
 func (s *script) add(x exchange) {
 	x.lockstep = s.dice.IntN(2) == 0
+	x.together = !x.lockstep && s.dice.IntN(3) > 0
+	x.joins = x.send != "" && s.joins(x.forward)
 	s.exchanges = append(s.exchanges, x)
+}
+
+// joins reports whether the proxy may forward line, which is the client's, in one write with others.
+func (s *script) joins(line string) bool {
+	pipelines := s.rules.Pipelining == PipeliningOn || s.rules.Pipelining == "" && s.announced
+	verb, _, _ := strings.Cut(strings.ToUpper(strings.TrimSpace(line)), " ")
+	switch verb {
+	case "NOOP", "STAT", "RSET", "LIST", "UIDL":
+		return s.in && pipelines
+	case "RETR", "TOP", "DELE":
+		return s.in && pipelines && (s.listed || !s.rules.AskUIDs)
+	}
+	return false
 }
 
 // one adds a command with a one-line reply.
@@ -133,6 +152,7 @@ func (s *script) refused() {
 
 // capa adds CAPA, whose list is rewritten: STLS makes no sense inside TLS.
 func (s *script) capa() {
+	s.announced = false
 	if !s.ok() {
 		list := "USER\r\n"
 		s.add(exchange{send: "CAPA\r\n", forward: "CAPA\r\n", reply: "-ERR\r\n",
@@ -140,7 +160,10 @@ func (s *script) capa() {
 			row:     row{head: "command CAPA", outcome: " +OK local", size: size(list)}})
 		return
 	}
-	list := "TOP\r\nSASL PLAIN\r\nX-LONG " + strings.Repeat("y", s.dice.IntN(12_000)) + "\nPIPELINING\r\n"
+	list := "TOP\r\nSASL PLAIN\r\nX-LONG " + strings.Repeat("y", s.dice.IntN(12_000)) + "\n"
+	if s.announced = s.ok(); s.announced {
+		list += "pipelining\r\n"
+	}
 	s.add(exchange{send: "CAPA\r\n", forward: "CAPA\r\n", reply: "+OK\r\nSTLS\r\n" + list + ".\r\n",
 		receive: "+OK\r\n" + list + ".\r\n", row: row{head: "command CAPA", outcome: " +OK", size: size(list)}})
 }

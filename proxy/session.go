@@ -36,6 +36,7 @@ type session struct {
 	idleBy    time.Time // when, after login, the next command must have come
 	quietBy   time.Time // when the backend is watched, the client having sent nothing whole
 	early     int       // commands so far
+	ahead     int       // how many of the commands in the client's read buffer the backend has already: see follow
 	refusals  int       // of them, refused by the proxy
 	failed    bool      // a login was refused: the backend may yet quote what was tried
 	secretive bool      // credentials were sent after login: what follows may be more of them

@@ -33,24 +33,31 @@ const tabled = 300
 // with a slow log in memory, and with the log that open makes, whose tables are read. That keeps no record after the
 // first keeps, unless that is -1.
 func Simulate(t *testing.T, open func(t *testing.T, keeps int) SimulatedLog) {
+	played, runs := 0, 0
 	for seed := range *seeds {
 		t.Run(fmt.Sprint(seed), func(t *testing.T) {
-			t.Run("memory", func(t *testing.T) { simulate(t, seed, nil) })
+			t.Run("memory", func(t *testing.T) { played, runs = played+1, runs+simulate(t, seed, nil) })
 			if seed < tabled || seed%4 == 3 {
 				t.Run("tables", func(t *testing.T) { simulate(t, seed, open) })
 			}
 		})
 	}
+	if played >= 100 && runs < played/10 {
+		t.Errorf("%d runs in %d sessions: too few to tell", runs, played)
+	}
 }
 
-func simulate(t *testing.T, seed int, open func(t *testing.T, keeps int) SimulatedLog) {
+// simulate plays one session and returns how often the backend had several commands at once.
+func simulate(t *testing.T, seed int, open func(t *testing.T, keeps int) SimulatedLog) (runs int) {
 	synctest.Test(t, func(t *testing.T) {
 		m := newSimulation(t, uint64(seed))
 		if open != nil {
 			m.log = open(t, m.script.keeps)
 		}
 		m.play()
+		runs = m.runs
 	})
+	return runs
 }
 
 // simulation is one session.
@@ -69,6 +76,10 @@ type simulation struct {
 	closed  bool       // the client has seen its end
 	resetAt time.Time
 	goneAt  time.Time // the relay closed its backend connection
+
+	// Owned by the backend's goroutine.
+	heard int // how many exchanges it has come to
+	runs  int // how often it had several commands at once
 }
 
 func newSimulation(t *testing.T, seed uint64) *simulation {
@@ -123,15 +134,18 @@ func (m *simulation) playClient() {
 
 	var reading sync.WaitGroup
 	reading.Go(func() { m.read(p.conn) })
-	for i, x := range m.script.exchanges {
+	for i := 0; i < len(m.script.exchanges); {
+		x := m.script.exchanges[i]
 		if x.unasked {
 			break
 		}
 		if x.lockstep && !m.awaitReplies(i) {
 			break
 		}
-		inPieces(p.conn, []byte(x.send), m.clientDice)
-		if m.script.resetBehind == i {
+		var text string
+		text, i = m.script.together(i)
+		inPieces(p.conn, []byte(text), m.clientDice)
+		if m.script.resetBehind == i-1 {
 			time.Sleep(time.Duration(m.clientDice.IntN(400)) * time.Millisecond)
 			m.reset()
 			break
@@ -215,7 +229,7 @@ func (m *simulation) playBackend() {
 			return
 		case x.forward == "":
 			continue
-		case !m.heard(p, i):
+		case !m.hears(p, i):
 			return
 		}
 		inPieces(m.backend, []byte(x.reply), m.backendDice)
@@ -229,8 +243,8 @@ func (m *simulation) playBackend() {
 	}
 }
 
-// heard takes the command of exchange i and reports whether it came.
-func (m *simulation) heard(p *peer, i int) bool {
+// hears takes the command of exchange i and reports whether it came.
+func (m *simulation) hears(p *peer, i int) bool {
 	want := m.script.exchanges[i].forward
 	got := p.receive(len(want))
 	if got != want {
@@ -242,9 +256,18 @@ func (m *simulation) heard(p *peer, i int) bool {
 	if need, kept := m.script.recordsBeforeForward(i), m.log.Kept(); kept < need {
 		m.t.Errorf("%s was forwarded behind %d records, and %d are kept", brief(want), need, kept)
 	}
+	m.heard = i + 1
 	pause(m.backendDice)
-	if m.waiting() {
-		m.t.Errorf("more than %s is in flight", brief(want))
+	waiting := m.waiting()
+	n, ok := m.script.inFlight(i, waiting)
+	if !ok {
+		m.t.Errorf("%s is in flight behind %s", brief(waiting), brief(want))
+	}
+	if n > 0 {
+		m.runs++
+	}
+	if i == m.script.brokenIn {
+		m.script.abandoned = n
 	}
 	return true
 }
@@ -268,10 +291,10 @@ func (m *simulation) breakOff() {
 	}
 }
 
-// waiting reports whether the proxy has sent more than the backend has taken.
-func (m *simulation) waiting() bool {
+// waiting is what the proxy has sent and the backend has not taken.
+func (m *simulation) waiting() string {
 	s := m.backend.r
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.buf.Len() > 0
+	return s.buf.String()
 }

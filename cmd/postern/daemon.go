@@ -150,7 +150,7 @@ func limits(c *config.Config) proxy.Limits {
 func rules(c *config.Config) proxy.Rules {
 	return proxy.Rules{Translate: proxy.Translation(c.AuthTranslate), RefuseUnknown: c.UnknownVerbs == "refuse",
 		Multiline: c.MultilineVerbs, HideLoginErrors: c.LoginErrors == "hide", MatchExternal: c.AuthExternal == "match",
-		AskUIDs: c.LedgerUIDL, MailDigest: c.LedgerDigest, MailHeaders: c.LedgerHeaders}
+		Pipelining: proxy.Pipelining(c.Pipelining), AskUIDs: c.LedgerUIDL, MailDigest: c.LedgerDigest, MailHeaders: c.LedgerHeaders}
 }
 
 func (d *daemon) openPages(h hint) {

@@ -48,6 +48,7 @@ type rule struct {
 	exact     bool // the argument is the rest of the line, blanks included
 	discloses bool // the reply carries mail
 	numbered  bool // the first argument is a message number
+	pipelines bool // it may be sent before the command in front of it is answered
 }
 
 var rules = named(map[string]rule{
@@ -61,15 +62,15 @@ var rules = named(map[string]rule{
 	"UTF8": {kept: keepSafe},
 	"LANG": {form: multiBare, kept: keepSafe},
 	"QUIT": {kept: keepSafe},
-	"NOOP": {kept: keepSafe},
-	"STAT": {kept: keepSafe},
-	"RSET": {kept: keepSafe},
-	"LAST": {kept: keepSafe},
-	"DELE": {kept: keepSafe, numbered: true},
-	"LIST": {form: multiBare, kept: keepSafe, numbered: true},
-	"UIDL": {form: multiBare, kept: keepSafe, numbered: true},
-	"RETR": {form: multi, kept: keepSafe, discloses: true, numbered: true},
-	"TOP":  {form: multi, kept: keepSafe, discloses: true, numbered: true},
+	"NOOP": {kept: keepSafe, pipelines: true},
+	"STAT": {kept: keepSafe, pipelines: true},
+	"RSET": {kept: keepSafe, pipelines: true},
+	"LAST": {kept: keepSafe, pipelines: true},
+	"DELE": {kept: keepSafe, numbered: true, pipelines: true},
+	"LIST": {form: multiBare, kept: keepSafe, numbered: true, pipelines: true},
+	"UIDL": {form: multiBare, kept: keepSafe, numbered: true, pipelines: true},
+	"RETR": {form: multi, kept: keepSafe, discloses: true, numbered: true, pipelines: true},
+	"TOP":  {form: multi, kept: keepSafe, discloses: true, numbered: true, pipelines: true},
 	"MSG":  {form: multi, kept: keepSafe, discloses: true, numbered: true},
 	"*ENV": {form: multi, kept: keepSafe, discloses: true, numbered: true},
 	"XTND": {form: multi, kept: keepSafe},
@@ -154,6 +155,11 @@ func (c Command) Dialogue() bool { return c.rule.form == dialogue && len(c.Arg) 
 
 // Discloses reports whether the reply to c carries mail, in whole or in part.
 func (c Command) Discloses() bool { return c.rule.discloses }
+
+// Pipelines reports whether c may be sent while others like it are not answered yet: it works in the transaction state
+// alone, the form of its reply is known, and it changes nothing that the next command depends on but through the
+// backend. QUIT does not: whether it is answered decides what became of the deletes.
+func (c Command) Pipelines() bool { return c.rule.pipelines }
 
 // Message returns the message number c names, or 0: no server has more than 31 bits of them.
 func (c Command) Message() int64 {

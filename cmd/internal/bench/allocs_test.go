@@ -22,7 +22,7 @@ var update = flag.Bool("update", false, "write the baseline of allocations anew"
 // relay of a command, the way of a record, its commit and who tails it.
 var guarded = map[string]string{
 	"proxy/pop3": "Body|Command|Reply|Capabilities",
-	"proxy":      "Relay",
+	"proxy":      "Relay|Pipelined",
 	"audit":      "Relaxed|Seal|One|Commit|Tail",
 }
 

@@ -36,6 +36,7 @@ type Config struct {
 	BackendCert   string
 	BackendKey    string
 	BackendTLSMin string
+	Pipelining    string
 
 	TLSCerts       []string
 	TLSKeys        []string // one for each of TLSCerts

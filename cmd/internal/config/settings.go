@@ -78,6 +78,9 @@ var backendSettings = []Setting{
 	{Name: "backend-tls-min", Group: groupBackend, Value: "VERSION", Default: "1.2", Choices: []string{"1.3", "1.2", "1.1", "1.0"},
 		Usage: "least TLS version; 1.0 and 1.1 are broken, for servers that know no better",
 		field: func(c *Config) any { return &c.BackendTLSMin }},
+	{Name: "pipelining", Group: groupBackend, Value: "HOW", Default: "auto", Choices: []string{"auto", "on", "off"},
+		Usage: "several commands at a time: if a client sends them so and the backend has announced PIPELINING (auto), on, off",
+		field: func(c *Config) any { return &c.Pipelining }},
 }
 
 var tlsSettings = []Setting{

@@ -3,6 +3,7 @@ package peers
 import (
 	"io"
 	"net"
+	"strings"
 	"sync"
 	"testing"
 )
@@ -12,7 +13,7 @@ type Tap struct {
 	Addr string // host:port of loopback that leads to the server
 
 	mu   sync.Mutex
-	sent []*[]byte // by connection
+	sent []*[]string // by connection, in the pieces that came
 }
 
 // mostTapped bounds what is kept of one connection.
@@ -35,30 +36,43 @@ func (w *Tap) Sent() (all []string) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	for _, sent := range w.sent {
-		all = append(all, string(*sent))
+		all = append(all, strings.Join(*sent, ""))
+	}
+	return all
+}
+
+// Pieces is what all connections have brought, as it came: what was written at once is in one piece, unless it is long, and
+// what was written while the tap was busy with what came before may be joined to it.
+func (w *Tap) Pieces() (all []string) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for _, sent := range w.sent {
+		all = append(all, *sent...)
 	}
 	return all
 }
 
 func (w *Tap) copy(dst, src *net.TCPConn) error {
-	sent := new([]byte)
+	sent := new([]string)
 	w.mu.Lock()
 	w.sent = append(w.sent, sent)
 	w.mu.Unlock()
-	_, err := io.Copy(dst, io.TeeReader(src, tapped{w, sent}))
+	_, err := io.Copy(dst, io.TeeReader(src, &tapped{w, sent, mostTapped}))
 	return err
 }
 
 // tapped keeps what is written to it.
 type tapped struct {
 	tap  *Tap
-	sent *[]byte
+	sent *[]string
+	room int
 }
 
-func (k tapped) Write(p []byte) (int, error) {
+func (k *tapped) Write(p []byte) (int, error) {
 	k.tap.mu.Lock()
 	defer k.tap.mu.Unlock()
-	room := mostTapped - len(*k.sent)
-	*k.sent = append(*k.sent, p[:min(room, len(p))]...)
+	kept := p[:min(k.room, len(p))]
+	k.room -= len(kept)
+	*k.sent = append(*k.sent, string(kept))
 	return len(p), nil
 }
