@@ -12,9 +12,9 @@ import (
 )
 
 // Retention does its work in chores, whose size follows how long they take, so that no commit waits much longer than
-// choreTime for one; then the writer is left alone for as long.
+// choreTime for one; then the writer is left alone for twice as long.
 const (
-	choreTime    = 8 * time.Millisecond
+	choreTime    = 5 * time.Millisecond
 	leastRest    = 2 * time.Millisecond
 	leastRecords = 64
 	mostRecords  = pieceRecords
@@ -115,7 +115,7 @@ func (p *reaper) perform(ctx context.Context, c *chore) error {
 	if err := p.log.perform(ctx, c); err != nil {
 		return err
 	}
-	sleep(ctx, max(leastRest, c.took))
+	sleep(ctx, max(leastRest, 2*c.took))
 	return nil
 }
 
