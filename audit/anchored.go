@@ -156,7 +156,9 @@ func (v *verifier) allKeys() (keys []string) {
 
 // holdAnchor compares a head from elsewhere with the records.
 func (v *verifier) holdAnchor(h *head) {
-	v.verdict.Anchors++
+	if h.anchor.note != "" {
+		v.verdict.Anchors++
+	}
 	if !h.known {
 		return // in a block that retention deleted as a whole; those around it were compared
 	}

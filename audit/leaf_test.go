@@ -34,7 +34,7 @@ func sealed(row []driver.Value) (column []byte, leaf hash) {
 }
 
 // TestLeafStays holds the format: leaves that were made must verify for ever. docs/audit.md describes it, and
-// docs/verify_proof.py makes them in its own way.
+// docs/checkproof makes them in its own way.
 func TestLeafStays(t *testing.T) {
 	for _, c := range []struct {
 		name string

@@ -138,7 +138,7 @@ func (p *verdictText) looked(v *audit.Verdict) {
 	}
 	p.line("  records      %s in %s (%s/s), %s", number(v.Records), v.Duration.Round(time.Millisecond), number(int64(v.Rate)), from)
 	if v.Deleted+v.Thinned > 0 {
-		p.line("  retention    deleted %s and thinned %s of them, and says so", number(v.Deleted), number(v.Thinned))
+		p.line("  retention    %s more deleted and %s thinned, and its records say so", number(v.Deleted), number(v.Thinned))
 	}
 	p.line("  sessions     %s add up", number(v.Sessions))
 	p.line("  checkpoints  %s, the last of record %s; %s from elsewhere were compared", number(v.Checkpoints), number(v.Last-v.Unsigned), number(v.Anchors))
