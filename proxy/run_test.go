@@ -135,6 +135,22 @@ func TestShutdownCutsARun(t *testing.T) {
 	w.rowsWith("end by=proxy shutdown", 1)
 }
 
+// What a backend has announced to one client holds for the others, too.
+func TestAnnouncementHoldsForAll(t *testing.T) {
+	w := backed(t, func(conn net.Conn, line string) bool {
+		switch line {
+		case "CAPA":
+			io.WriteString(conn, "+OK\r\nPIPELINING\r\n.\r\n")
+		case "STAT": // answered behind NOOP alone
+		case "NOOP":
+			io.WriteString(conn, "+OK 1 1\r\n+OK\r\n")
+		}
+		return true
+	}, nil)
+	w.login().ask("CAPA", "+OK\r\nPIPELINING\r\n.\r\n")
+	w.login().ask("STAT\r\nNOOP", "+OK 1 1\r\n+OK\r\n")
+}
+
 // A backend that went away may come back as another: what it announced is forgotten.
 func TestAnnouncementEndsWithTheBackend(t *testing.T) {
 	s := &Server{Recorder: &memoryLog{}, TLS: testTLS(t)}

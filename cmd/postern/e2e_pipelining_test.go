@@ -14,6 +14,7 @@ import (
 func TestPipelining(t *testing.T) {
 	t.Parallel()
 	alice := peers.Account{User: "alice", Password: "e2e runs 3Kd8", Mail: peers.Corpus()}
+	bob := peers.Account{User: "bob", Password: "e2e runs 5Yf0", Mail: withoutNUL(peers.Corpus())}
 	carol := peers.Account{User: "carol@example.test", Password: "e2e runs 9Wb2", Mail: peers.Small(20)}
 	for _, test := range []struct {
 		name    string
@@ -28,6 +29,8 @@ func TestPipelining(t *testing.T) {
 		{"mailutils", peers.Mailutils, carol, nil, true},
 		{"mailutils, never", peers.Mailutils, carol, []string{"--pipelining", "off"}, false},
 		{"popa3d", peers.Popa3d, alice, nil, false},
+		{"courier", peers.Courier, alice, nil, true},
+		{"cyrus", peers.Cyrus, bob, nil, true},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()

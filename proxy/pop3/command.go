@@ -156,9 +156,9 @@ func (c Command) Dialogue() bool { return c.rule.form == dialogue && len(c.Arg) 
 // Discloses reports whether the reply to c carries mail, in whole or in part.
 func (c Command) Discloses() bool { return c.rule.discloses }
 
-// Pipelines reports whether c may be sent while others like it are not answered yet: it works in the transaction state
-// alone, the form of its reply is known, and it changes nothing that the next command depends on but through the
-// backend. QUIT does not: whether it is answered decides what became of the deletes.
+// Pipelines reports whether c may be sent while others like it are not answered yet: the form of its reply is known, and no
+// reply decides whether the next command may be sent at all, as that to a login does. Nor does QUIT: whether it is
+// answered decides what became of the deletes.
 func (c Command) Pipelines() bool { return c.rule.pipelines }
 
 // Message returns the message number c names, or 0: no server has more than 31 bits of them.
