@@ -62,11 +62,14 @@ func levelName(level string) string {
 	return level
 }
 
-// tellSpace tells the operator, and the log, that the level has changed.
-func (w *writer) tellSpace(s Space) {
+// tellSpace tells the operator that the level is another, and the log if it has changed: how a run finds the disk is
+// nothing that happened.
+func (w *writer) tellSpace(s Space, changed bool) {
 	dir := filepath.Dir(w.log.opts.Path)
 	used := fmt.Sprintf("%.1f %%", 100*s.Used)
-	w.note(stateAt(time.Now(), s.Level, fmt.Sprintf("%s of the space of %s is used, %d MiB are free", used, dir, s.Free>>20)))
+	if changed {
+		w.note(stateAt(time.Now(), s.Level, fmt.Sprintf("%s of the space of %s is used, %d MiB are free", used, dir, s.Free>>20)))
+	}
 	if s.Level == SpaceOK {
 		w.log.log.Info("audit log has space again", "path", w.log.opts.Path, "used", used, "free", s.Free)
 		return

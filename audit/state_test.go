@@ -102,6 +102,22 @@ func TestSpaceIsWatched(t *testing.T) {
 	}
 }
 
+// A run that finds the disk so says it at once, and records nothing: nothing has changed.
+func TestSpaceAtStart(t *testing.T) {
+	var d disk
+	var j journal
+	d.used.Store(910)
+	l := openLog(t, Options{statfs: d.statfs, look: 20 * time.Millisecond, Logger: j.logger()})
+	if err := await(l, func(h Health) bool { return h.Space.Level == SpaceCritical && j.count("space runs out") == 1 }); err != nil {
+		t.Fatal(err)
+	}
+	if got := states(t, l.opts.Path); got != "" {
+		t.Errorf("the log was %q", got)
+	}
+	d.used.Store(100)
+	awaitStates(t, l.opts.Path, SpaceOK)
+}
+
 func TestSpaceWithin(t *testing.T) {
 	c := capacity{used: 100, free: 300}
 	for _, test := range []struct {

@@ -18,6 +18,7 @@ type watch struct {
 	full    bool      // the disk is full: until the reserve is whole again only what ends sessions is written
 	suspect bool      // the system said that it could not write: what it has in memory may not be on disk
 	level   string    // SpaceLow or SpaceCritical; "" when there is room
+	looked  bool      // at the space, once
 	reserve reserve
 	files   files
 	speed   speed
@@ -95,8 +96,9 @@ func (w *writer) lookAfterSpace() {
 	w.log.pulse.space = s
 	w.log.mu.Unlock()
 	if w.watch.level != was {
-		w.tellSpace(s)
+		w.tellSpace(s, w.watch.looked)
 	}
+	w.watch.looked = true
 }
 
 // files are the database's and its WAL's, as they were first seen. SQLite writes on into a file that was removed,
