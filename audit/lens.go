@@ -32,7 +32,7 @@ func openLens(path string) (*lens, error) {
 // lensMode lets a copy be read that lies where nothing may be written, such as on a medium that is read-only: there
 // SQLite cannot make the files beside the database that it reads others through, and nobody changes it.
 func lensMode(path string) string {
-	const query = "mode=ro&_query_only=1&_busy_timeout=5000"
+	const query = "mode=ro&_query_only=1&_busy_timeout=5000&_mutex=no"
 	_, err := os.Stat(path + "-wal")
 	if errors.Is(err, fs.ErrNotExist) && !canWriteBeside(path) {
 		return query + "&immutable=1"
