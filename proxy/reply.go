@@ -93,9 +93,9 @@ func (s *session) relay(c pop3.Command) error {
 	if err := s.identify(c, &ev); err != nil {
 		return s.unanswered(ev, err)
 	}
-	opened := c.Discloses() && s.loggedIn
-	if opened {
-		s.opened(ev)
+	early := c.Discloses() && s.loggedIn
+	if early {
+		s.willOpen(ev)
 	}
 	line, err := s.ask(c)
 	if err != nil {
@@ -108,8 +108,8 @@ func (s *session) relay(c pop3.Command) error {
 		s.attempt(c, &ev, false)
 		return s.unframed(ev)
 	case reply.Status == pop3.StatusOK && (c.Multiline() || s.siteVerb(c)):
-		if c.Discloses() && !opened { // logged in by a verb that nobody knows
-			s.opened(ev)
+		if c.Discloses() && !early { // logged in by a verb that nobody knows
+			s.willOpen(ev)
 		}
 		err = s.relayBody(c, ev, reply, line)
 	default:
@@ -124,10 +124,15 @@ func (s *session) relay(c pop3.Command) error {
 	return s.replied()
 }
 
-// opened records that mail is about to be disclosed.
-func (s *session) opened(ev Event) {
-	ev.Kind = KindOpened
-	s.client.due = s.record(ev)
+// willOpen notes that mail is about to be disclosed. It is recorded when the first of it is about to go: with what becomes
+// of it, in the same commit, if that is known by then.
+func (s *session) willOpen(ev Event) {
+	if s.opened == nil {
+		s.opened = new(Event)
+	}
+	*s.opened = ev
+	s.opened.Kind = KindOpened
+	s.client.opening = s.opened
 }
 
 // relayStatus finishes a command whose reply is its status line.

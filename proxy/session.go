@@ -46,6 +46,7 @@ type session struct {
 	owner     string    // of the maildrop, as counted against the limit per user; "" before login
 	overfull  bool      // logged in, as one too many of its user
 	maildrop  maildrop
+	opened    *Event // where client.opening lies, from one to the next; nil while the session rests
 	timestamp []byte // of the greeting, kept to compute APOP
 	line      []byte // the command being answered: the read buffer may move under it
 	scratch   []byte // its canonical form on its way to the backend
@@ -57,6 +58,7 @@ func newSession(s *Server, conn net.Conn, mode Mode, listener string) *session {
 		server: s, id: NewSessionID(now), mode: mode, listener: listener, peer: addrPort(conn.RemoteAddr()),
 		began: now, client: newClient(conn, s.limits.Write, &s.counts),
 	}
+	ss.client.record = ss.record
 	ss.link = link{dialled: ss.peer, accepted: addrPort(conn.LocalAddr())}
 	ss.prefix = prefixOf(ss.peer.Addr())
 	ss.connect = &Event{
@@ -339,6 +341,10 @@ func (s *session) record(ev Event) Receipt {
 	if !s.told {
 		s.told = true
 		s.server.Recorder.Record(*s.connect)
+	}
+	if opened := s.client.opening; opened != nil {
+		s.client.opening = nil
+		s.record(*opened)
 	}
 	ev.Session = s.id
 	if ev.Time.IsZero() {

@@ -25,6 +25,7 @@ func (s *session) awaitClient(limit int) error {
 		}
 		s.setClientDeadline(until)
 		s.client.release()
+		s.opened = nil
 		return s.awaitWatching(limit, until, s.client.socket.awaitOctets)
 	}
 	s.setClientDeadline(until)
