@@ -126,6 +126,7 @@ func TestDamagedWhileRunning(t *testing.T) {
 	keep(t, l, connect(id))
 	execute(t, l.opts.Path, fmt.Sprintf("PRAGMA user_version = %d; PRAGMA wal_checkpoint(TRUNCATE)", schemaVersion)) // what SQLite has in memory is read anew
 	scribble(t, l.opts.Path)
+	disown(t, l.opts.Path)
 	waitFor(t, "failure", func() bool {
 		return l.Record(command(id, "NOOP", strings.Repeat("x", 3000), "+OK")).Wait() != nil
 	})
@@ -152,6 +153,7 @@ func TestDamagedBeforeStart(t *testing.T) {
 		t.Fatal(err)
 	}
 	scribble(t, l.opts.Path)
+	disown(t, l.opts.Path)
 	_, err := Open(t.Context(), Options{Path: l.opts.Path})
 	if err == nil || !strings.Contains(err.Error(), "restore a backup") {
 		t.Errorf("opening a damaged log: %v", err)
