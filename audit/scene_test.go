@@ -35,6 +35,7 @@ func play(scene string) int {
 		"hold":           holdScene,
 		"power":          powerScene,
 		"small-disk":     smallDiskScene,
+		"read-only":      readOnlyScene,
 		"full-refuse":    func(path string) error { return fullScene(path, Refuse) },
 		"full-continue":  func(path string) error { return fullScene(path, Continue) },
 		"full-migration": fullMigrationScene,
