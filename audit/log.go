@@ -40,6 +40,7 @@ type Log struct {
 	mu        sync.Mutex
 	room      sync.Cond     // signalled when the queue has been taken, or will not be
 	gathering *batch        // where Record appends; the next commit
+	enough    int           // events for which it waits no longer: those whom the last commit released, and who came meanwhile
 	grown     chan struct{} // closed and replaced after each commit
 	closed    bool          // Stop was called
 	gone      bool          // Close was
@@ -211,7 +212,7 @@ func (l *Log) Record(ev proxy.Event) proxy.Receipt {
 	}
 	b := l.gathering
 	b.events = append(b.events, ev)
-	if n := len(b.events); n == 1 || n == queueSize/2 {
+	if n := len(b.events); n == 1 || n == l.enough || n == queueSize/2 {
 		l.nudge()
 	}
 	switch {
@@ -233,6 +234,13 @@ func (l *Log) Ready() error {
 		return nil
 	}
 	return verdict.Wait()
+}
+
+// isEnough reports whether the next commit need not wait for more.
+func (l *Log) isEnough() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return len(l.gathering.events) >= l.enough
 }
 
 // nudge leaves a token for the writer; one is enough.
@@ -263,6 +271,7 @@ func (l *Log) take(spare []proxy.Event, ends bool) (b *batch, lost *losses) {
 func (l *Log) committed(b *batch, seq, records int64, newest Checkpoint, heals bool) (o outage, healed bool) {
 	l.mu.Lock()
 	b.settleLocked(nil)
+	l.enough = min(len(b.events)+len(l.gathering.events), queueSize/2)
 	l.lastSeq, l.commits, l.records = seq, l.commits+1, l.records+records
 	l.signLocked(newest)
 	close(l.grown)

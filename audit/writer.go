@@ -10,9 +10,9 @@ import (
 )
 
 const (
-	// pace is the least time from one commit's end to the next one's begin, so that those whom it released come back
-	// and share the next. After a pause longer than that a commit begins at once.
-	pace = time.Millisecond
+	// pace is the longest time from one commit's end to the next one's begin: those whom it released come back and share
+	// the next. It ends when as many have. After a pause longer than that a commit begins at once.
+	pace = 1500 * time.Microsecond
 	// firstBackoff and lastBackoff bound the time between two attempts to reopen a failing database. The log must be
 	// well within 5 s of the cause's end.
 	firstBackoff = 100 * time.Millisecond
@@ -97,7 +97,7 @@ func (w *writer) wait() {
 	case w.chore = <-w.log.chores:
 	case <-w.log.closing:
 	}
-	if w.shared || w.log.opts.Durability == Relaxed {
+	if w.log.opts.Durability == Relaxed || w.shared && !w.log.isEnough() {
 		w.pause(w.pace - time.Since(w.ended))
 	}
 }
@@ -117,7 +117,7 @@ func (w *writer) isDue(now time.Time) bool {
 	return ok && !now.Before(at)
 }
 
-// pause returns after d, or earlier when the queue is half full or the log closes.
+// pause returns after d, or earlier when enough has gathered or the log closes.
 func (w *writer) pause(d time.Duration) {
 	if d <= 0 {
 		return
