@@ -148,6 +148,7 @@ func (v *verifier) allKeys() (keys []string) {
 	if v.known != nil {
 		keys = append(keys, v.known.Keys...)
 	}
+	keys = append(keys, v.keys.all...)
 	if key, err := meta(context.Background(), v.reader.db, metaKey); err == nil {
 		keys = append(keys, key)
 	}

@@ -60,7 +60,7 @@ func (v *verifier) checkOutside() error {
 		{"pruned", "SELECT 'seq ' || seq, seq FROM pruned WHERE seq < 1 OR seq > (SELECT ifnull(max(seq), 0) FROM records) LIMIT 100"},
 		{"checkpoints", "SELECT 'size ' || size, size FROM checkpoints WHERE size < 1 LIMIT 100"},
 		{"blocks", `SELECT 'level ' || level || ' n ' || n, n FROM blocks WHERE level NOT BETWEEN 1 AND 7 OR n < 0 OR
-			(n + 1) << (8 * level) > (SELECT ifnull(max(seq), 0) FROM records) LIMIT 100`},
+			n >= (SELECT ifnull(max(seq), 0) FROM records) >> (8 * level) LIMIT 100`},
 	} {
 		var row [2]driver.Value
 		err := v.lens.each(look.query, row[:], func() error {

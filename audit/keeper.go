@@ -50,6 +50,8 @@ type keeper struct {
 	from   map[string]int64 // see sweep
 	holds  int64            // under which number the writer knew the holds when from was true
 
+	counting sync.Mutex // held while the holds are counted, so that an older count never follows a newer one
+
 	mu     sync.Mutex
 	status Retention
 }
@@ -75,6 +77,7 @@ func (k *keeper) start() {
 	ctx, cancel := context.WithCancel(context.Background())
 	k.cancel = cancel
 	k.set(func(s *Retention) { s.NextRun = time.Now().Add(firstRun).UTC() })
+	k.countHolds(ctx)
 	go k.keep(ctx)
 }
 
@@ -206,11 +209,19 @@ func (k *keeper) look(ctx context.Context) {
 	if err != nil {
 		return
 	}
-	holds, err := selectHolds(ctx, k.log.reader.db)
-	if err != nil {
-		return
+	k.set(func(s *Retention) { s.Octets, s.Oldest = info.Size(), oldest })
+	k.countHolds(ctx)
+}
+
+// countHolds looks up how many holds are in force.
+func (k *keeper) countHolds(ctx context.Context) {
+	k.counting.Lock()
+	defer k.counting.Unlock()
+	holds := 0
+	if err := k.log.reader.db.QueryRowContext(ctx, "SELECT count(*) FROM holds").Scan(&holds); err != nil {
+		return // what is wrong is told elsewhere
 	}
-	k.set(func(s *Retention) { s.Octets, s.Oldest, s.Holds = info.Size(), oldest, len(holds) })
+	k.set(func(s *Retention) { s.Holds = holds })
 }
 
 func (k *keeper) set(change func(*Retention)) {
@@ -308,6 +319,8 @@ func (l *Log) ReleaseHold(ctx context.Context, id int64, by, reason string) (Hol
 // recordHold records a change of the holds, and returns its number. It waits for the disk whatever the durability is.
 func (l *Log) recordHold(ctx context.Context, ev proxy.Event) (seq int64, err error) {
 	c := &chore{do: func(w *writer) error { return w.append(&ev) }}
-	err = l.perform(ctx, c)
+	if err = l.perform(ctx, c); err == nil {
+		l.keeper.countHolds(context.WithoutCancel(ctx))
+	}
 	return c.seq, err
 }

@@ -181,8 +181,16 @@ func finishRotation(path, verifier string) error {
 		return nil
 	case err == nil && next.verifier == verifier:
 		return next.replace(path)
+	case err != nil && !isInPlace(path, verifier):
+		return fmt.Errorf("the key in force may be the one in %s, which cannot be read: %w", nextKey(path), err)
 	}
 	return os.Remove(nextKey(path)) // it was never in force
+}
+
+// isInPlace tells whether the key in force, if there is one yet, lies where it belongs.
+func isInPlace(path, verifier string) bool {
+	k, err := readKey(path)
+	return verifier == "" || err == nil && k.verifier == verifier
 }
 
 // replace puts the next key in place of the one in force, which is gone then.

@@ -42,8 +42,8 @@ func takeLock(path string) (*os.File, error) {
 	return nil, fmt.Errorf("lock %s: %w", name, err)
 }
 
-// yieldOwner gives the lock file to who owns the database: root may read a log with a command while serve, whose
-// user it is not, is down.
+// yieldOwner gives a file beside the database to who owns that: root may read a log, or verify it, with a command while
+// serve, whose user it is not, is down.
 func yieldOwner(f *os.File, path string) error {
 	info, err := os.Stat(path)
 	if os.Geteuid() != 0 || err != nil {

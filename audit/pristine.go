@@ -12,8 +12,8 @@ import (
 	"github.com/mattn/go-sqlite3"
 )
 
-// selectSchema reads the definitions of all that is in a database but the statistics that SQLite keeps for itself.
-const selectSchema = "SELECT type || ' ' || name, ifnull(sql, '') || ' of ' || tbl_name FROM sqlite_schema WHERE name NOT GLOB 'sqlite_stat[0-9]'"
+// selectSchema reads the definitions of all that is in a database but the tables of statistics that SQLite keeps for itself.
+const selectSchema = "SELECT type || ' ' || name, ifnull(sql, '') || ' of ' || tbl_name FROM sqlite_schema WHERE type <> 'table' OR name NOT GLOB 'sqlite_stat[0-9]'"
 
 // pristine returns the definitions in a database that was made a moment ago.
 var pristine = sync.OnceValues(func() (map[string]string, error) {

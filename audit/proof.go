@@ -65,9 +65,11 @@ func (f *Field) value() ([]byte, error) {
 	case f.Text != nil && f.Number == nil && f.Octets == nil:
 		return []byte(*f.Text), nil
 	case f.Octets != nil && f.Number == nil && f.Text == nil:
-		return hex.DecodeString(*f.Octets)
+		if b, err := hex.DecodeString(*f.Octets); err == nil && hex.EncodeToString(b) == *f.Octets { // in one form only
+			return b, nil
+		}
 	}
-	return nil, fmt.Errorf("field %d has not one value", f.N)
+	return nil, fmt.Errorf("field %d has not one value, or none in its one form", f.N)
 }
 
 // encode returns the fields as they stand in the leaf or are committed to.

@@ -16,6 +16,7 @@ type stretch struct {
 	records     []Record
 	deleted     []run // those of them whose hashes, or whose block's root, are kept
 	thinned     []run
+	taken       [groups][]run // those of them that lost the fields of a group
 	blocks      []blockSum
 	heads       []head // in order of their size
 	findings    []Finding
@@ -60,12 +61,26 @@ type head struct {
 }
 
 func (s *stretch) reset(first, last int64) {
+	taken := s.taken
+	for g := range taken {
+		taken[g] = taken[g][:0]
+	}
 	*s = stretch{first: first, last: last, records: s.records[:0], deleted: s.deleted[:0],
-		thinned: s.thinned[:0], blocks: s.blocks[:0], heads: s.heads[:0], done: make(chan struct{})}
+		thinned: s.thinned[:0], taken: taken, blocks: s.blocks[:0], heads: s.heads[:0], done: make(chan struct{})}
 }
 
 func (s *stretch) find(at int64, table, key, what, detail string) {
 	s.findings = append(s.findings, Finding{Table: table, Key: key, What: what, Detail: detail, at: at})
+}
+
+// thin notes that a record has lost the fields of the groups in mask.
+func (s *stretch) thin(seq int64, mask byte) {
+	s.thinned = extend(s.thinned, seq)
+	for g := range groups {
+		if mask&(1<<g) != 0 {
+			s.taken[g] = extend(s.taken[g], seq)
+		}
+	}
 }
 
 // judge says of each bad row what happened to it, and of each number without a record whether its hash is kept.

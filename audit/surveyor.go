@@ -89,7 +89,7 @@ func (v *surveyor) hash(s *stretch, seq int64) {
 	switch {
 	case err == nil && len(stored) == len(leaf) && hash(stored) == leaf:
 		if len(column) > 0 && len(column) != saltSize && len(column) != saltSize+pseudonymSize {
-			s.thinned = extend(s.thinned, seq)
+			s.thin(seq, column[0])
 		}
 	case err != nil && len(stored) == len(leaf):
 		v.leaves[place] = hash(stored)

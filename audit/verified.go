@@ -59,23 +59,25 @@ func readVerified(path string) (*verified, error) {
 // key is the one that signed the checkpoint.
 func (v *verified) key() string { return v.Keys[len(v.Keys)-1] }
 
-// write keeps v at path. It is there as a whole or not at all.
+// write keeps v beside the log at path. It is there as a whole or not at all, and who owns the log can read it, also if root
+// has verified it.
 func (v *verified) write(path string) error {
 	text, err := json.MarshalIndent(v, "", "  ")
 	if err != nil {
 		return err
 	}
-	return replaceFile(path, append(text, '\n'))
+	return replaceFile(VerifiedPath(path), append(text, '\n'), path)
 }
 
-// replaceFile puts a file with mode 0600 in place of the one at path. It is on disk when replaceFile returns.
-func replaceFile(path string, text []byte) error {
+// replaceFile puts a file with mode 0600 in place of the one at path, for who owns the log. It is on disk when replaceFile
+// returns.
+func replaceFile(path string, text []byte, log string) error {
 	f, err := os.CreateTemp(filepath.Dir(path), ".verified-*") // mode 0600
 	if err != nil {
 		return err
 	}
 	_, err = f.Write(text)
-	if err = errors.Join(err, f.Sync(), f.Close()); err == nil {
+	if err = errors.Join(err, yieldOwner(f, log), f.Sync(), f.Close()); err == nil {
 		err = os.Rename(f.Name(), path)
 	}
 	if err != nil {

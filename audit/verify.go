@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"runtime"
 	"slices"
@@ -71,10 +72,8 @@ type verifier struct {
 	prior    head   // the checkpoint before the next
 	holes    []hole // between checkpoints
 	holds    map[int64]bool
-	newest   head      // the last one that is good
-	time     time.Time // of the last record
-	back     int64     // how often time went back
-	kind     proxy.Kind
+	newest   head // the last one that is good
+	clock    clock
 	told     time.Time
 }
 
@@ -118,13 +117,16 @@ func (v *verifier) begin(ctx context.Context) (err error) {
 	if err := v.checkSchema(); err != nil {
 		return err
 	}
+	if err := v.bound(); err != nil {
+		return err
+	}
 	if v.origin, err = meta(ctx, v.reader.db, metaOrigin); err != nil {
 		return err
 	}
 	if err := v.learnOrigin(); err != nil {
 		return err
 	}
-	if err := v.recall(); err != nil {
+	if err := v.recall(ctx); err != nil {
 		return err
 	}
 	if err := v.readAnchors(); err != nil {
@@ -137,8 +139,33 @@ func (v *verifier) begin(ctx context.Context) (err error) {
 		v.since, v.from, v.roots.first, v.roots.good = 0, 0, 0, 0
 		return nil
 	}
+	if err != nil {
+		return err
+	}
 	v.roots.summed = tree{size: v.from / blockSize, edge: edge.edge}
-	return err
+	return v.holdEarlier()
+}
+
+// maxHole bounds the blocks that may be missing of a log that is looked at: 16 million records.
+const maxHole = 1 << 16
+
+// bound keeps a record with a number far behind all others from making verification endless: to each block that was ever there
+// belongs a root.
+func (v *verifier) bound() error {
+	blocks, err := v.lens.number("SELECT count(*) FROM blocks WHERE level = 1 AND n BETWEEN 0 AND ? - 1", v.last/blockSize)
+	if err != nil || v.last/blockSize-blocks <= maxHole {
+		return err
+	}
+	const query = "SELECT min(seq), (SELECT ifnull(max(seq), 0) FROM records WHERE seq <= ?1) FROM records WHERE seq > ?1"
+	row, err := v.lens.one(query, 2, (blocks+maxHole)*blockSize)
+	if err != nil || row == nil {
+		return err
+	}
+	far, _ := row[0].(int64)
+	v.last, _ = row[1].(int64)
+	v.findings.add(Finding{Table: "records", Key: seqKey(far, far), What: wasInserted, at: far,
+		Detail: fmt.Sprintf("the one before it is %d, and what is behind it was not looked at", v.last)})
+	return nil
 }
 
 // learnOrigin holds the log's name against the one that its first key has, which is in a leaf.
@@ -162,12 +189,15 @@ func (v *verifier) learnOrigin() error {
 }
 
 // recall takes up what the last good verification left.
-func (v *verifier) recall() (err error) {
+func (v *verifier) recall(ctx context.Context) (err error) {
 	path := VerifiedPath(v.opts.Path)
 	v.known, err = readVerified(path)
 	switch {
 	case errors.Is(err, errVerified) && v.opts.Full:
 		v.note("%s: %v", path, err)
+		return nil
+	case errors.Is(err, fs.ErrPermission):
+		v.note("%v: so it begins with the first record, and what is newer there is not missed", err)
 		return nil
 	case errors.Is(err, errVerified):
 		v.findings.add(Finding{Table: path, What: wasAltered, Detail: err.Error()})
@@ -186,8 +216,25 @@ func (v *verifier) recall() (err error) {
 		return nil
 	}
 	v.since, v.from = size, size/blockSize*blockSize
-	v.keys.first, v.keys.all, v.keys.current, v.keys.since = v.known.FirstKey, v.known.Keys, v.known.key(), size
-	return nil
+	v.keys.first, v.keys.current, v.keys.since = v.known.FirstKey, v.known.key(), size
+	v.keys.all, err = v.chain(ctx)
+	return err
+}
+
+// chain returns the keys of which each vouches for the next, up to the one of the last good verification. The log's records of
+// them prove that by themselves; the file beside the log could say anything.
+func (v *verifier) chain(ctx context.Context) (keys []string, err error) {
+	all, err := selectKeys(ctx, v.reader.db, v.known.parsed.Size)
+	for i, k := range all {
+		if i > 0 && !vouched(all[i-1].Key, k.Key, k.Signature) {
+			keys = nil
+		}
+		keys = append(keys, k.Key)
+	}
+	if len(keys) == 0 || keys[len(keys)-1] != v.known.key() {
+		keys = []string{v.known.key()}
+	}
+	return keys, err
 }
 
 func (v *verifier) note(format string, args ...any) {
@@ -207,8 +254,8 @@ func (v *verifier) report() {
 	d.Sessions = v.sums.proven
 	d.FirstKey, d.Key = v.keys.first, v.keys.current
 	d.Fingerprint, _ = Fingerprint(d.Key) // "" when it is no key, which is a finding
-	if v.back > 0 {
-		v.note("the clock was set back, or records waited for the disk: %d records are older than the one before", v.back)
+	if n := v.clock.back; n > 0 {
+		v.note("the clock was set back: %d times, the furthest by %v, at record %d", n, v.clock.furthest.Round(time.Second), v.clock.at)
 	}
 	if d.Duration = time.Since(v.began); d.Duration > 0 {
 		d.Rate = float64(d.Last-v.from) / d.Duration.Seconds()
@@ -225,8 +272,7 @@ func (v *verifier) keep() error {
 		return err
 	}
 	left := verified{Checkpoint: c.Note, FirstKey: v.keys.first, Keys: v.keys.all, Time: time.Now().UTC(), parsed: c}
-	path := VerifiedPath(v.opts.Path)
-	if err := left.write(path); err != nil {
+	if err := left.write(v.opts.Path); err != nil {
 		v.note("the verified checkpoint was not kept, so the next verification begins where this one did: %v", err)
 	}
 	return nil

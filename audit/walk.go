@@ -113,10 +113,7 @@ func (v *verifier) follow(records []Record, last int64) (n int, err error) {
 	for n < len(records) && records[n].Seq <= last {
 		r := &records[n]
 		n++
-		if r.Time.Before(v.time) {
-			v.back++
-		}
-		v.time, v.kind = r.Time, r.Kind
+		v.clock.read(r)
 		switch r.Kind {
 		case proxy.KindStart, proxy.KindKey:
 			if r.Seq > v.since {

@@ -65,14 +65,22 @@ func (w *writer) run() {
 			continue
 		}
 		w.wait()
-		if !w.isClosing() && w.look() {
-			w.turn()
-			w.work()
+		if w.isClosing() {
+			break // who waits for a chore is told so
 		}
+		w.next()
 	}
 	w.log.end = w.finish()
 	close(w.log.stopped)
 	w.log.left = errors.Join(w.linger(), w.leave())
+}
+
+// next commits what there is, and does the chore that waits or tells that it cannot be done.
+func (w *writer) next() {
+	if w.look() {
+		w.turn()
+	}
+	w.work()
 }
 
 func (w *writer) isClosing() bool {

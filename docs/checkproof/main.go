@@ -178,8 +178,8 @@ func encode(p part) (b []byte, err error) {
 		case f.Text != nil && f.Number == nil && f.Octets == nil:
 			v = []byte(*f.Text)
 		case f.Octets != nil && f.Number == nil && f.Text == nil:
-			if v, err = hex.DecodeString(*f.Octets); err != nil {
-				return nil, err
+			if v, err = hex.DecodeString(*f.Octets); err != nil || hex.EncodeToString(v) != *f.Octets {
+				return nil, fmt.Errorf("field %d is not in hex", f.N)
 			}
 		default:
 			return nil, fmt.Errorf("field %d has not one value", f.N)
