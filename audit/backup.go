@@ -45,7 +45,7 @@ type Copy struct {
 // delayed; the WAL grows by what is written meanwhile. When it fails nothing is left behind.
 func Backup(ctx context.Context, o BackupOptions) (c *Copy, err error) {
 	if _, err := os.Lstat(o.Dest); !errors.Is(err, fs.ErrNotExist) {
-		return nil, errors.Join(err, fmt.Errorf("%s is there already, and a backup replaces nothing: name a file that is not: %w", o.Dest, fs.ErrExist))
+		return nil, errors.Join(err, fmt.Errorf("%w: %s; a backup replaces nothing, name a file that is not there", fs.ErrExist, o.Dest))
 	}
 	r, err := OpenReader(o.Path) // it refuses what is no log of this schema
 	if err != nil {
@@ -60,7 +60,7 @@ func Backup(ctx context.Context, o BackupOptions) (c *Copy, err error) {
 		return nil, fmt.Errorf("%w: another backup writes it, or one was killed: then remove it", err)
 	}
 	if err != nil {
-		return nil, fmt.Errorf("make the copy: %w", err)
+		return nil, fmt.Errorf("make the copy: %w%s", err, missing(err))
 	}
 	c, err = o.fill(ctx, f)
 	if err == nil {
@@ -96,6 +96,14 @@ func (o *BackupOptions) name(c *Copy) error {
 	return syncDir(o.Dest)
 }
 
+// missing tells what to do when err is about a directory that is not there.
+func missing(err error) string {
+	if errors.Is(err, fs.ErrNotExist) {
+		return ": make its directory, or mount its disk"
+	}
+	return ""
+}
+
 // room says where there is too little of it, if that is what err tells.
 func room(err error, path string) string {
 	if isFull(err) {
@@ -106,7 +114,7 @@ func room(err error, path string) string {
 
 // copyPages copies the database page by page, as it is when the copying begins, into f.
 func (o *BackupOptions) copyPages(ctx context.Context, f *os.File) error {
-	from, err := openConn(o.Path, "mode=ro&_query_only=1&_busy_timeout=5000")
+	from, err := openConn(o.Path, lensMode(o.Path))
 	if err != nil {
 		return err
 	}

@@ -539,7 +539,7 @@ func TestACopyThatCannotBeWritten(t *testing.T) {
 	playMounting(t, "read-only", kept)
 }
 
-// readOnlyScene verifies a log on a file system that not even root can write.
+// readOnlyScene verifies, and copies, a log on a file system that not even root can write.
 func readOnlyScene(path string) error {
 	dir := filepath.Dir(path)
 	if syscall.Mount("none", "/", "", syscall.MS_REC|syscall.MS_PRIVATE, "") != nil ||
@@ -554,5 +554,13 @@ func readOnlyScene(path string) error {
 	if err == nil && !v.OK {
 		err = fmt.Errorf("found %+v", v.Findings)
 	}
-	return err
+	if err != nil {
+		return err
+	}
+	to, err := os.MkdirTemp("", "")
+	if err != nil {
+		return err
+	}
+	_, err = Backup(context.Background(), BackupOptions{Path: path, Dest: filepath.Join(to, "copy.db")})
+	return errors.Join(err, os.RemoveAll(to))
 }

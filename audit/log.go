@@ -91,15 +91,15 @@ func assemble(o Options) (*Log, *writer, error) {
 		o.Key = KeyPath(o.Path)
 	}
 	if err := checkModes(o.Path); err != nil {
-		return nil, nil, fmt.Errorf("audit log: %w", err)
+		return nil, nil, fmt.Errorf("open audit log: %w", err)
 	}
 	store, err := openStore(o.Path, o.maxPages)
 	if err != nil {
-		return nil, nil, fmt.Errorf("audit log: %w", err)
+		return nil, nil, fmt.Errorf("open audit log: %w", err)
 	}
 	reader, err := openReader(o.Path)
 	if err != nil {
-		return nil, nil, errors.Join(fmt.Errorf("audit log: open for reading: %w", err), store.close())
+		return nil, nil, errors.Join(fmt.Errorf("open audit log for reading: %w", err), store.close())
 	}
 	l := newLog(o, reader)
 	return l, newWriter(l, store), nil
@@ -151,12 +151,12 @@ func (l *Log) begin(ctx context.Context, w *writer) error {
 	seq := w.seq
 	orphans, err := orphans(ctx, l.reader)
 	if err != nil {
-		return fmt.Errorf("audit log: close what a crash left open: %w", err)
+		return fmt.Errorf("open audit log: close what a crash left open: %w", err)
 	}
 	start := proxy.Event{Time: time.Now(), Kind: proxy.KindStart, Detail: l.opts.detail(), Arg: w.sealer.key.verifier, User: l.opts.User}
 	b := newBatch(append(orphans, start))
 	if err := w.commit(b.events, nil); err != nil {
-		return fmt.Errorf("audit log: write the start record: %w", err)
+		return fmt.Errorf("open audit log: write the start record: %w", err)
 	}
 	l.committed(b, w.seq, w.seq-seq, w.sealer.newest, true)
 	if len(orphans) > 0 {
@@ -168,16 +168,16 @@ func (l *Log) begin(ctx context.Context, w *writer) error {
 // resume lets w go on where the database ends.
 func (l *Log) resume(ctx context.Context, w *writer) (err error) {
 	if err := w.store.rewriteWAL(); err != nil && !errors.Is(err, errRead) { // the run before may have ended in trouble
-		return fmt.Errorf("audit log: %w", err)
+		return fmt.Errorf("open audit log: %w", err)
 	}
 	if w.seq, err = w.store.lastSeq(); err != nil {
-		return fmt.Errorf("audit log: %w", err)
+		return fmt.Errorf("open audit log: %w", err)
 	}
 	if err := w.index.load(w.store); err != nil {
-		return fmt.Errorf("audit log: %w", err)
+		return fmt.Errorf("open audit log: %w", err)
 	}
 	if err := l.openSealer(ctx, w); err != nil {
-		return fmt.Errorf("audit log: %w", err)
+		return fmt.Errorf("open audit log: %w", err)
 	}
 	return nil
 }

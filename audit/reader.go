@@ -42,7 +42,7 @@ func OpenReader(path string) (*Reader, error) {
 	}
 	r, err := openReader(path)
 	if err != nil {
-		return nil, fmt.Errorf("open audit log %s: %w", path, err)
+		return nil, fmt.Errorf("open audit log %s: %w", path, withRemedy(err, path))
 	}
 	return r, nil
 }

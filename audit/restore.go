@@ -73,7 +73,7 @@ func (o *RestoreOptions) check() error {
 	case os.SameFile(from, there):
 		return fmt.Errorf("%s is the log itself: name a copy", o.From)
 	case !o.Replace:
-		return fmt.Errorf("there is a log at %s: --replace keeps it under another name and puts the copy in its place: %w", o.Path, fs.ErrExist)
+		return fmt.Errorf("%w: %s is a log; --replace keeps it under another name and puts the copy in its place", fs.ErrExist, o.Path)
 	}
 	return nil
 }

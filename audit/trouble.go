@@ -175,15 +175,17 @@ func remedy(err error, path string) string {
 		return "put back what was taken away, or stop postern and restore a backup"
 	case errors.Is(err, errRead):
 		return "end the program that reads " + path
-	case e.Code == sqlite3.ErrCorrupt || errors.Is(err, ErrNotALog):
+	case errors.Is(err, ErrNotALog):
+		return "name another, or if it was damaged, move it away, keep it, and restore a backup"
+	case e.Code == sqlite3.ErrCorrupt:
 		return "move " + path + " away, keep it, and restore a backup"
 	}
 	return "look after the disk of " + filepath.Dir(path)
 }
 
-// withRemedy adds what to do about an error of SQLite's.
+// withRemedy adds what to do about an error of SQLite's, or a file that it cannot read.
 func withRemedy(err error, path string) error {
-	if _, ok := errors.AsType[sqlite3.Error](err); !ok {
+	if _, ok := errors.AsType[sqlite3.Error](err); !ok && !errors.Is(err, ErrNotALog) {
 		return err
 	}
 	return fmt.Errorf("%w: %s", err, remedy(err, path))
