@@ -58,7 +58,11 @@ func endCell(s audit.Session) string {
 	if s.End.IsZero() {
 		return "live"
 	}
-	return join(" by ", spaced(s.EndReason), s.EndSide)
+	end := join(" by ", spaced(s.EndReason), s.EndSide)
+	if s.Partial {
+		return end + ", not all recorded"
+	}
+	return end
 }
 
 func sessionColor(s audit.Session) string {
