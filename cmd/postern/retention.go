@@ -6,9 +6,11 @@ import (
 	"fmt"
 	"net/http"
 	"os"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"postern/audit"
 	"postern/cmd/internal/config"
@@ -88,6 +90,8 @@ func tellRetention(cmd *cobra.Command, c *config.Config, asJSON bool) error {
 	if errors.Is(err, errNobody) {
 		r.Serving = false
 		r.Retention, err = restingRetention(cmd.Context(), c)
+	} else if err == nil {
+		tellWhoseRules(cmd)
 	}
 	if err != nil {
 		return quiet(cmd.Context(), err)
@@ -96,6 +100,15 @@ func tellRetention(cmd *cobra.Command, c *config.Config, asJSON bool) error {
 		return show.JSONLines[retained](cmd.OutOrStdout())(r)
 	}
 	return newPrinter(cmd.OutOrStdout()).Retention(r.Retention, r.Serving, c.AuditPath())
+}
+
+// tellWhoseRules keeps whoever typed rules from taking what a running serve does by its own for what they would do.
+func tellWhoseRules(cmd *cobra.Command) {
+	cmd.Flags().Visit(func(f *pflag.Flag) {
+		if strings.HasPrefix(f.Name, "retain-") {
+			fmt.Fprintf(cmd.ErrOrStderr(), "postern: --%s has no effect here: a serve runs, and this is by its rules\n", f.Name)
+		}
+	})
 }
 
 // restingRetention is how the rules of the settings fare while no serve runs.
@@ -129,6 +142,8 @@ func planRetention(cmd *cobra.Command, c *config.Config, asJSON bool) error {
 	taken, err := askServe[[]audit.Taken](cmd.Context(), c, "/retention/plan", q.Log, q)
 	if errors.Is(err, errNobody) {
 		taken, err = planResting(cmd.Context(), c)
+	} else if err == nil {
+		tellWhoseRules(cmd)
 	}
 	if err != nil {
 		return quiet(cmd.Context(), err)
@@ -154,6 +169,8 @@ func runRetention(cmd *cobra.Command, c *config.Config, asJSON bool) error {
 	taken, err := askServe[[]audit.Taken](cmd.Context(), c, "/retention/run", q.Log, q)
 	if errors.Is(err, errNobody) {
 		taken, err = runResting(cmd.Context(), c, q.By)
+	} else if err == nil {
+		tellWhoseRules(cmd)
 	}
 	if err != nil {
 		return quiet(cmd.Context(), err)
@@ -170,7 +187,7 @@ func runResting(ctx context.Context, c *config.Config, by string) (taken []audit
 	}
 	log, err := audit.Open(ctx, audit.Options{Path: c.AuditPath(), Version: version(), User: by, Retention: retention(c)})
 	if err != nil {
-		return nil, fmt.Errorf("open audit log: %w", err)
+		return nil, err
 	}
 	taken, err = log.Retain(ctx, by)
 	return taken, errors.Join(wrap("run retention", err), wrap("close audit log", log.Close()))

@@ -95,6 +95,10 @@ func TestRetentionFromTheOutside(t *testing.T) {
 			postern("retention").wants(t, 0, "1 legal hold in force")
 			dry := postern("retention", "--dry-run", "--json")
 			dry.wants(t, 0, `"records":3`, `"held":1`)
+			mine := postern("retention", "--dry-run", "--retain-sessions", "1d").err
+			if told := strings.Contains(mine, "--retain-sessions has no effect here"); told != (name == "served") {
+				t.Errorf("rules that were typed, %s: %q", name, mine)
+			}
 			ran := postern("retention", "run", "--json")
 			if dry.out != ran.out || ran.code != 0 {
 				t.Errorf("a dry run says\n%sand the run\n%s%s", dry.out, ran.out, ran.err)
