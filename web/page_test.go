@@ -187,6 +187,7 @@ func transcriptPage(t *testing.T, browser context.Context) {
 	k := newTalk(time.Now(), "alice", "192.0.2.7:5000")
 	events := append([]proxy.Event{k.connect("+OK Dovecot ready.")}, k.login()...)
 	events = append(events, k.retrieve(1, 48000)...)
+	events[len(events)-1].Mail = &proxy.Mail{MessageID: "<1@example.org>", Subject: "Winter \u202etimetable"}
 	events = append(events, k.drop(1), k.command("RSET", "", "+OK", ""), k.fate(1, proxy.DeleteRolledBack), k.drop(2))
 	odd := k.event(proxy.KindAnomaly, 0)
 	odd.Detail, odd.Side = "control_octet", "client"
@@ -199,6 +200,7 @@ func transcriptPage(t *testing.T, browser context.Context) {
 	for _, want := range []string{
 		"192.0.2.7:5000 to pop3s, TLS from the first octet: TLS 1.3", "S +OK Dovecot ready.", "C USER alice", "C PASS redacted",
 		"+OK Logged in. logged in", "12 ms", "C RETR 1", "message 1, on record before its first octet", "S +OK 48000 octets", "48.0 kB, 800 lines",
+		"Message-ID<1@example.org>", `SubjectWinter \u202etimetable`,
 		"C DELE 1", "kept: rolled back", "C RSET", "message 1 kept: rolled back", "C DELE 2", "deleted", "control octet by the client",
 		"C QUIT", "intention on record: 1 delete pending", "S +OK bye", "message 2 deleted", "ended by the client: quit",
 	} {
@@ -273,7 +275,7 @@ func failingLog(t *testing.T, browser context.Context) {
 		}
 	})
 	p := newTab(t, browser, s.url("/"))
-	p.until(`document.querySelector(".banner")?.innerText.includes("no space left on device")`)
+	p.until(`document.querySelector(".banner")?.innerText.includes("The log cannot be written. No space left on device. Sessions are refused")`)
 	if text := p.text(".banner"); !strings.Contains(text, "Sessions are refused") || !strings.Contains(text, "7 events are lost") {
 		t.Errorf("banner: %s", text)
 	}

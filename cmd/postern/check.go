@@ -59,7 +59,10 @@ func checkRelay(c *config.Config, p *config.Problems) {
 // checkDataDir tells whether the directories can be made and written to, without making them.
 func checkDataDir(c *config.Config, p *config.Problems) {
 	check := func(name, dir string) {
-		if what := unwritable(dir); what != "" {
+		switch what := unwritable(dir); {
+		case strings.HasSuffix(what, syscall.EROFS.Error()):
+			p.Add(c.Origin(name), what, "mount its disk writable (mount -o remount,rw ...), or choose another with --"+name)
+		case what != "":
 			p.Add(c.Origin(name), what, "sudo install -d -m 0700 -o $(id -un) "+dir+", or choose another with --"+name)
 		}
 	}

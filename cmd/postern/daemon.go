@@ -92,7 +92,7 @@ func (d *daemon) open(ctx context.Context, stdout io.Writer, h hint) (err error)
 		}
 	}
 	if d.audit, err = d.openAudit(ctx); err != nil {
-		return fmt.Errorf("open audit log: %w", err)
+		return err
 	}
 	d.recordConfig()
 	if err := d.openAnchors(stdout); err != nil {

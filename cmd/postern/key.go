@@ -23,7 +23,7 @@ func newKey() *cobra.Command {
 			"Its public half is what verify --key and verify-proof --key ask for: keep it where nobody who can change the log\n" +
 			"can change it.",
 		Example: "  postern key export > postern.pub\n  sudo postern key rotate",
-		GroupID: groupRead,
+		GroupID: groupProve,
 		Args:    noArguments,
 		RunE:    func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}

@@ -16,6 +16,7 @@ func (s *stage) playbill(o demoOptions) string {
 		demoUser, demoPassword, commands[2])
 	fmt.Fprintf(&b, "  See what was recorded:\n    %[1]s tail --data-dir %[2]s\n    %[1]s sessions --data-dir %[2]s\n\n",
 		program(), s.dir)
+	fmt.Fprintf(&b, "  Prove that nobody changed it:\n    %s verify --data-dir %s\n\n", program(), s.dir)
 	end := "and removes " + s.dir + "."
 	if o.keep {
 		end = "and keeps " + s.dir + "."

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"strconv"
 	"time"
@@ -27,7 +28,7 @@ func newProve() *cobra.Command {
 			"key needs nothing else. Of a record that retention thinned it shows what is left of it. The file names whoever the\n" +
 			"record names: give it to those only who may read that.",
 		Example: "  postern prove 4711 -o 4711.proof\n  postern verify-proof 4711.proof --key postern.pub",
-		GroupID: groupRead,
+		GroupID: groupProve,
 		Args: func(cmd *cobra.Command, args []string) error {
 			if len(args) != 1 {
 				return usageError{errors.New("prove wants one number of a record, SEQ; postern tail --json prints them")}
@@ -91,7 +92,8 @@ func proofOf(ctx context.Context, r *audit.Reader, seq int64) (p *audit.Proof, e
 	case errors.Is(err, audit.ErrDeleted):
 		return nil, fmt.Errorf("record %d was deleted by retention: its place in the log can be verified, what it said is gone", seq)
 	case errors.Is(err, audit.ErrNotFound):
-		return nil, fmt.Errorf("no such record: %w", err)
+		last, err := r.LastSeq(ctx)
+		return nil, errors.Join(err, fmt.Errorf("there is no record %d yet: the newest is %d", seq, last))
 	}
 	return p, err
 }
@@ -99,6 +101,9 @@ func proofOf(ctx context.Context, r *audit.Reader, seq int64) (p *audit.Proof, e
 // writeNew writes a file that only its owner can read, and that was not there before.
 func writeNew(path string, text []byte) error {
 	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+	if errors.Is(err, fs.ErrExist) {
+		return fmt.Errorf("%s is there already, and nothing is written over: name a file that is not", path)
+	}
 	if err != nil {
 		return err
 	}
@@ -113,7 +118,7 @@ func newVerifyProof() *cobra.Command {
 		Long: "verify-proof checks the proof in FILE, and prints what it shows: the record, and who signed that it is in the log. It reads\n" +
 			"nothing else. Without --key it only shows that whoever holds the key in the file says so.",
 		Example: "  postern verify-proof 4711.proof --key postern.pub\n  postern prove 4711 | postern verify-proof -",
-		GroupID: groupRead,
+		GroupID: groupProve,
 		Args: func(cmd *cobra.Command, args []string) error {
 			if len(args) != 1 {
 				return usageError{errors.New("verify-proof wants one FILE, or - for the standard input")}

@@ -31,8 +31,7 @@ func openReader(c *config.Config) (*audit.Reader, error) {
 	if err := checkReadable(c.AuditPath()); err != nil {
 		return nil, err
 	}
-	r, err := audit.OpenReader(c.AuditPath())
-	return r, wrap("open audit log", err)
+	return audit.OpenReader(c.AuditPath())
 }
 
 // checkReadable says what to do when the log is not there, or not for this user.

@@ -14,6 +14,7 @@ const (
 	groupRun   = "run"
 	groupCerts = "certs"
 	groupRead  = "read"
+	groupProve = "prove"
 	groupKeep  = "keep"
 )
 
@@ -25,7 +26,8 @@ func newRoot() *cobra.Command {
 			"command that passed. No reply is complete before its record is on disk.",
 		Example: "  postern demo                                  see it work, with nothing to set up\n" +
 			"  postern serve --backend mail:110 --tls-local  put it in front of a server\n" +
-			"  postern tail --user ada                       watch what somebody does",
+			"  postern tail --user ada                       watch what somebody does\n" +
+			"  postern verify                                prove that nobody changed the log",
 		Args:                       noArguments,
 		RunE:                       func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 		SilenceErrors:              true,
@@ -35,6 +37,7 @@ func newRoot() *cobra.Command {
 	addToggle(root.PersistentFlags(), new(bool), "help", "h", "tell what a command does")
 	root.AddGroup(&cobra.Group{ID: groupRun, Title: "Run:"}, &cobra.Group{ID: groupCerts, Title: "Certificates:"},
 		&cobra.Group{ID: groupRead, Title: "Read the audit log:"},
+		&cobra.Group{ID: groupProve, Title: "Prove the audit log:"},
 		&cobra.Group{ID: groupKeep, Title: "What the audit log keeps:"})
 	root.AddCommand(newServe(), newDemo(), newCerts(), newCA(), newTail(), newSessions(), newSession(), newVerify(), newProve(), newVerifyProof(), newKey(),
 		newRetention(), newHold(), newBackup(), newRestore(), newConfig(), newVersion())

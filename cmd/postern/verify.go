@@ -35,7 +35,7 @@ func newVerify() *cobra.Command {
 		Example: "  postern verify\n" +
 			"  postern verify --full --anchor /mnt/worm/postern.anchors --key postern.pub\n" +
 			"  postern verify --full --audit-db copy.db --json | jq '.findings[0]'",
-		GroupID: groupRead,
+		GroupID: groupProve,
 		Args:    noArguments,
 	}
 	var o verifyOptions
@@ -141,10 +141,18 @@ func (p *verdictText) looked(v *audit.Verdict) {
 		p.line("  retention    %s more deleted and %s thinned, and its records say so", number(v.Deleted), number(v.Thinned))
 	}
 	p.line("  sessions     %s add up", number(v.Sessions))
-	p.line("  checkpoints  %s, the last of record %s; %s from elsewhere were compared", number(v.Checkpoints), number(v.Last-v.Unsigned), number(v.Anchors))
+	p.line("  checkpoints  %s, the last of record %s; %s", number(v.Checkpoints), number(v.Last-v.Unsigned), elsewhere(v.Anchors))
 	if v.Unsigned > 0 {
 		p.line("               %s newer records are not signed yet", number(v.Unsigned))
 	}
 	p.line("  key          %s", v.Key)
 	p.line("               %s", v.Fingerprint)
+}
+
+// elsewhere tells how many checkpoints were compared that do not lie in the database.
+func elsewhere(anchors int64) string {
+	if anchors == 0 {
+		return "none from elsewhere was given to compare (--anchor)"
+	}
+	return number(anchors) + " from elsewhere were compared"
 }

@@ -146,9 +146,9 @@ func TestProofsAreChecked(t *testing.T) {
 		}
 		refusesAllElse(t, path, key, check)
 	}
-	wantPrinted(t, invoke(t, "prove", "4711", "--data-dir", dir), 1, "no such record")
+	wantPrinted(t, invoke(t, "prove", "4711", "--data-dir", dir), 1, "there is no record 4711 yet: the newest is ")
 	wantPrinted(t, invoke(t, "prove", "x", "--data-dir", dir), 2, "is not the number of a record")
-	wantPrinted(t, invoke(t, "prove", "1", "-o", dir, "--data-dir", dir), 1, "exists")
+	wantPrinted(t, invoke(t, "prove", "1", "-o", dir, "--data-dir", dir), 1, "is there already", "name a file that is not")
 }
 
 // refusesAllElse changes the proof in many places, one at a time: neither checker may take it then.

@@ -17,11 +17,14 @@ export function Banners() {
 // LogFails tells at once that the log cannot be written.
 function LogFails({ health }) {
   return html`<div class="banner bad" role="alert">${icon('alert')}<p>
-    <b>The log cannot be written.</b> ${health.err || 'No reason was given.'}
+    <b>The log cannot be written.</b> ${sentence(health.err || 'No reason was given')}
     ${health.on_failure === 'continue' ? ' Sessions go on unrecorded.' : ' Sessions are refused until it can.'}
     ${health.lost > 0 && ` ${count(health.lost)} events are lost so far.`}
   </p></div>`;
 }
+
+// sentence makes one of a cause as the log's own lines tell it.
+const sentence = (text) => text[0].toUpperCase() + text.slice(1) + (/[.!?]$/.test(text) ? '' : '.');
 
 function Strip({ cls, role, texts }) {
   if (texts.length === 0) return null;

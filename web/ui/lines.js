@@ -30,7 +30,7 @@ function fatesOf(records) {
 }
 
 const line = (r, part, cls, sigil, text, end = '') => html`<li key=${`${r.seq}${part}`} class=${cls}>
-  <time>${part === 'b' ? '' : clock(r.at, utc())}</time><b class="sigil" aria-hidden="true">${sigil}</b><span class="said">${text}</span><span class="end">${end}</span></li>`;
+  <time>${part[0] === 'b' ? '' : clock(r.at, utc())}</time><b class="sigil" aria-hidden="true">${sigil}</b><span class="said">${text}</span><span class="end">${end}</span></li>`;
 
 function linesOf(r, { begun, fates, session }) {
   switch (r.kind) {
@@ -67,7 +67,13 @@ function command(r, begun, fates, session) {
   const status = r.status || 'no reply';
   const answer = html`<b>${wire(status)}</b>${r.code && html` <b class="code">[${wire(r.code)}]</b>`} ${redact(r.text)}${badges(r, fates, session)}`;
   const cls = r.status === '+OK' && !r.partial ? 'server ok' : 'server bad';
-  return [!asked && client(r, 'a', r), line(r, 'b', cls, 'S', answer, html`${body(r)}${took(r.ms)}`)];
+  return [!asked && client(r, 'a', r), line(r, 'b', cls, 'S', answer, html`${body(r)}${took(r.ms)}`), r.mail && mail(r)];
+}
+
+// mail is what the message says of itself, where the site wants that kept.
+function mail(r) {
+  const told = [['Message-ID', 'message_id'], ['From', 'from'], ['Date', 'date'], ['Subject', 'subject'], ['SHA-256', 'sha256']];
+  return told.filter(([, key]) => r.mail[key]).map(([name, key]) => line(r, `b-${key}`, 'mark mail', '', html`<i>${name}</i>${wire(r.mail[key])}`));
 }
 
 const body = (r) => (r.octets > 0 || r.lines > 0) && html`<span>${octets(r.octets ?? 0)}, ${plural(r.lines ?? 0, 'line')}</span> `;

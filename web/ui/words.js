@@ -57,7 +57,7 @@ export function happened(r) {
     case 'state': return ['log', [spoken(r.detail), r.arg, r.text].filter(Boolean).map(wire).join(': ')];
     case 'retention': return ['retention', `${plural(r.count ?? 0, 'record')} ${spoken(r.detail)}, by the rule ${wire(r.arg)}`];
     case 'hold': return ['hold', `${r.verb === 'release' ? 'released' : 'begun'}: ${wire(r.arg)}${r.text ? `, ${wire(r.text)}` : ''}`];
-    case 'key': return ['key', `checkpoints are signed with ${wire(r.arg)} from here on`];
+    case 'key': return ['key', `${r.detail === 'lost' ? 'the old one was lost, and none vouches for the new one: ' : ''}checkpoints are signed with ${wire(r.arg)} from here on`];
     case 'gap': return ['gap', r.count > 0 ? `${plural(r.count, 'event')} not recorded` : 'some of this session was not recorded'];
     default: return [wire(r.kind), spoken(r.detail)];
   }

@@ -80,6 +80,9 @@ func ofLog(r audit.Record) (what, outcome, color string) {
 	case proxy.KindHold:
 		return "hold " + holdWords(r.Verb), join(", ", r.Arg, r.Text), yellow
 	case proxy.KindKey:
+		if r.Detail == "lost" {
+			return "new key, none vouches for it", r.Arg, red
+		}
 		return "new key for checkpoints", r.Arg, yellow
 	}
 	return string(r.Kind), join(", ", spaced(r.Detail), r.Arg, r.Text), plain

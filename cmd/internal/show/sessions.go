@@ -32,8 +32,12 @@ func sessionCells(s audit.Session, now time.Time) []string {
 	if !s.End.IsZero() {
 		sent = Octets(s.Sent)
 	}
+	end := endCell(s)
+	if s.Partial {
+		end += ", not all recorded"
+	}
 	cells := []string{s.ID.String(), s.Start.UTC().Format(time.DateTime), Span(lasted(s, now)), userCell(s),
-		s.Peer.Addr().String(), version, fmt.Sprint(s.Commands), fmt.Sprint(s.Retrieved), fmt.Sprint(s.Deleted), sent, endCell(s)}
+		s.Peer.Addr().String(), version, fmt.Sprint(s.Commands), fmt.Sprint(s.Retrieved), fmt.Sprint(s.Deleted), sent, end}
 	return bounded(cells)
 }
 
@@ -58,11 +62,7 @@ func endCell(s audit.Session) string {
 	if s.End.IsZero() {
 		return "live"
 	}
-	end := join(" by ", spaced(s.EndReason), s.EndSide)
-	if s.Partial {
-		return end + ", not all recorded"
-	}
-	return end
+	return join(" by ", spaced(s.EndReason), s.EndSide)
 }
 
 func sessionColor(s audit.Session) string {
