@@ -5,6 +5,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -155,6 +156,18 @@ func TestATriggerUnderANameOfSQLites(t *testing.T) {
 	wantFirst(t, full(c.path), "sqlite_schema", "trigger sqlite_stat1", wasInserted)
 }
 
+// An index that leaves rows out hides them from whoever looks for them by it, though they are there.
+func TestAnIndexThatHidesRows(t *testing.T) {
+	c := newCulprit(t, newStoried(t).path)
+	defer c.close()
+	was := c.all("SELECT sql FROM sqlite_schema WHERE name = 'sessions_user'")[0]
+	c.do("DROP INDEX sessions_user")
+	c.do("CREATE INDEX sessions_user ON sessions(user, id) WHERE user <> '' AND user <> 'user1'")
+	c.do("PRAGMA writable_schema = ON")
+	c.do("UPDATE sqlite_schema SET sql = ? WHERE name = 'sessions_user'", was)
+	wantFirst(t, full(c.path), "database", "", wasAltered)
+}
+
 func TestNumbersFarAway(t *testing.T) {
 	path, last := longLog(t)
 	for query, want := range map[string]Finding{
@@ -208,6 +221,28 @@ func TestTheKeyInForceIsNotThrownAway(t *testing.T) {
 	}
 }
 
+// A power cut while a key is made leaves a part of one: it is in nobody's way.
+func TestHalfAKey(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "audit.db")
+	half := KeyPath(path) + ".half"
+	if err := os.WriteFile(half, []byte("PRIVATE+KEY+"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := openLog(t, Options{Path: path}).Close(); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := os.Lstat(half); err == nil {
+		t.Error("it is still there")
+	}
+	k, err := readKey(KeyPath(path))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := k.write(KeyPath(path)); !errors.Is(err, os.ErrExist) {
+		t.Errorf("a key that is there is written over: %v", err)
+	}
+}
+
 // Who asks something of a log that is found to be failing at that moment is told so.
 func TestAChoreIsNotForgotten(t *testing.T) {
 	path, _ := longLog(t)
@@ -236,6 +271,25 @@ func TestAChoreIsNotForgotten(t *testing.T) {
 	if err := errors.Join(w.close(), l.reader.Close()); err != nil {
 		t.Error(err)
 	}
+}
+
+// A look at the disk that takes too long makes the log fail, and when it is over the log is well, though nobody records anything:
+// who asks for its health first would never send a session.
+func TestALookThatTakesTooLongIsGotOver(t *testing.T) {
+	var slow atomic.Bool
+	l := openLog(t, Options{look: 20 * time.Millisecond, stall: 50 * time.Millisecond, statfs: func(path string) (capacity, error) {
+		if slow.CompareAndSwap(true, false) {
+			time.Sleep(300 * time.Millisecond)
+		}
+		return roomy(path)
+	}})
+	slow.Store(true)
+	waitFor(t, "failure", func() bool { return l.Health().Failures > 0 })
+	waitFor(t, "recovery", func() bool { return l.Health().OK })
+	if err := l.Close(); err != nil {
+		t.Fatal(err)
+	}
+	wantStory(t, l.opts.Path, "start state:failing state:recovered stop")
 }
 
 func TestWhatRootVerifiedIsTheOwners(t *testing.T) {

@@ -115,22 +115,28 @@ func parseKey(text string) (k *key, err error) {
 	return k, nil
 }
 
-// write makes a file of k, with mode 0600 from the first. It is on disk when write returns. A file that is there
-// is not touched.
+// write makes a file of k, with mode 0600 from the first. It is on disk, as a whole, when write returns: half a key, which a
+// power cut would leave, would keep the log from being opened. A file that is there is not touched.
 func (k *key) write(path string) error {
-	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+	if _, err := os.Lstat(path); !errors.Is(err, fs.ErrNotExist) {
+		return errors.Join(err, &fs.PathError{Op: "make key", Path: path, Err: fs.ErrExist})
+	}
+	half := path + ".half"
+	if err := os.Remove(half); err != nil && !errors.Is(err, fs.ErrNotExist) { // a power cut left it
+		return err
+	}
+	f, err := os.OpenFile(half, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
 	if err != nil {
 		return err
 	}
 	_, err = fmt.Fprintf(f, "%s\n%s%s\n", k.text, pseudonymLine, base64.StdEncoding.EncodeToString(k.pseudonym[:]))
-	err = errors.Join(err, f.Chmod(0o600), f.Sync(), f.Close())
-	if err == nil {
-		err = syncDir(path)
+	if err = errors.Join(err, f.Chmod(0o600), f.Sync(), f.Close()); err == nil {
+		err = os.Rename(half, path)
 	}
 	if err != nil {
-		os.Remove(path) // half a key helps nobody
+		return errors.Join(err, os.Remove(half))
 	}
-	return err
+	return syncDir(path)
 }
 
 // syncDir makes what happened to the name of path survive a power cut.

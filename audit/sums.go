@@ -309,8 +309,12 @@ func (s *sums) strays(ctx context.Context) error {
 	for more := true; more; {
 		more = false
 		err := s.lens.each(query, row[:], func() error {
-			id, _ = row[0].(int64)
-			record, _ = row[1].(int64)
+			var isID, isRecord bool
+			id, isID = row[0].(int64)
+			record, isRecord = row[1].(int64)
+			if !isID || !isRecord {
+				return fmt.Errorf("session_records: %v, %v are no numbers", row[0], row[1])
+			}
 			if more = true; row[2] != int64(0) {
 				s.indexed = max(s.indexed, record)
 				return nil

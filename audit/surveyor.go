@@ -175,7 +175,8 @@ func (v *surveyor) readBlocks(s *stretch) error {
 	return v.lens.each(surveyBlocks, row, func() error {
 		n, ok := row[0].(int64)
 		root, _ := row[1].([]byte)
-		if b := &s.blocks[n-s.blocks[0].n]; ok && len(root) == len(hash{}) {
+		if ok && len(root) == len(hash{}) { // else, whoever wrote it past SQLite's types, it is missing
+			b := &s.blocks[n-s.blocks[0].n]
 			b.stored, b.isStored = hash(root), true
 		}
 		return nil
