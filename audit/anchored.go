@@ -106,8 +106,9 @@ func (a *anchors) read(path, origin string) error {
 // signatureMark begins each signature line of a note (C2SP signed-note).
 const signatureMark = "— "
 
-// readAnchors reads the files that were named, and finds what the log is behind of.
-func (v *verifier) readAnchors() error {
+// readAnchors reads the files that were named, and finds what the log is behind of, which may have grown since it was looked at
+// first.
+func (v *verifier) readAnchors(ctx context.Context) error {
 	for _, path := range v.opts.Anchors {
 		before := len(v.outside.all)
 		if err := v.outside.read(path, v.origin); err != nil {
@@ -121,7 +122,11 @@ func (v *verifier) readAnchors() error {
 		v.note("%d checkpoints from elsewhere are not whole, and were passed over", v.outside.spoilt)
 	}
 	v.outside.sort()
-	for _, a := range slices.Backward(v.outside.between(v.last+1, 1<<62)) {
+	newest, err := v.reader.LastSeq(ctx)
+	if err != nil {
+		return err
+	}
+	for _, a := range slices.Backward(v.outside.between(newest+1, 1<<62)) {
 		f := Finding{Table: "records", Key: seqKey(v.last+1, a.size), What: wasRolled, at: v.last + 1, Detail: fmt.Sprintf(
 			"the log had %d records when %s was written: it is an older copy, or its end was cut off", a.size, a)}
 		if a.note == "" || v.signedByOurs(a.note) {

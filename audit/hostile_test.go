@@ -1,6 +1,7 @@
 package audit
 
 import (
+	"encoding/json"
 	"errors"
 	"os"
 	"path/filepath"
@@ -49,6 +50,52 @@ func TestAForgedVerifiedCheckpoint(t *testing.T) {
 	wantFirst(t, VerifyOptions{Path: path, Keys: []string{key}}, "meta", "name key", wasBroken)
 	if v := verdict(t, VerifyOptions{Path: path, Anchors: []string{anchor}}); v.OK || v.Anchors == 0 {
 		t.Errorf("%d anchors from before were compared: %v", v.Anchors, v.Findings)
+	}
+}
+
+// TestALogThatGrowsUnderVerification gives it a checkpoint of records that came after it has looked for the newest: an anchor,
+// or what another verification has left meanwhile.
+func TestALogThatGrowsUnderVerification(t *testing.T) {
+	l := openLog(t, Options{})
+	stroll(l, 1, time.Now())
+	grow := func() string {
+		stroll(l, 2, time.Now())
+		waitFor(t, "checkpoint", func() bool { h := l.Health(); return h.Signed == h.LastSeq })
+		c, _ := l.Newest()
+		return c.Note
+	}
+	anchor := filepath.Join(t.TempDir(), "anchors")
+	for file, text := range map[string]func() string{
+		anchor: grow,
+		VerifiedPath(l.opts.Path): func() string {
+			key, err := l.Reader().Verifier(t.Context())
+			text, e := json.Marshal(verified{Checkpoint: grow(), FirstKey: key, Keys: []string{key}})
+			if err := errors.Join(err, e); err != nil {
+				t.Error(err)
+			}
+			return string(text)
+		},
+	} {
+		if err := syscall.Mkfifo(file, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		fed := make(chan error, 1)
+		go func() {
+			f, err := os.OpenFile(file, os.O_WRONLY, 0) // returns when it is opened for reading
+			if err == nil {
+				_, err = f.WriteString(text())
+				err = errors.Join(err, f.Close())
+			}
+			fed <- err
+		}()
+		o := VerifyOptions{Path: l.opts.Path}
+		if file == anchor {
+			o.Anchors = []string{anchor}
+		}
+		wantGood(t, o)
+		if err := errors.Join(<-fed, os.Remove(file)); err != nil {
+			t.Error(err)
+		}
 	}
 }
 

@@ -129,7 +129,7 @@ func (v *verifier) begin(ctx context.Context) (err error) {
 	if err := v.recall(ctx); err != nil {
 		return err
 	}
-	if err := v.readAnchors(); err != nil {
+	if err := v.readAnchors(ctx); err != nil {
 		return err
 	}
 	v.roots = roots{found: &v.findings, first: v.from / blockSize, good: v.from}
