@@ -91,6 +91,8 @@ func tail(cmd *cobra.Command, r *audit.Reader, last int64, o tailOptions) error 
 	if !o.follow {
 		return quiet(ctx, printUpTo(ctx, r, after, last, o.filter, print))
 	}
+	ctx, stop := whileRead(ctx, out)
+	defer stop()
 	for records, err := range r.Tail(ctx, after, o.filter) {
 		if err != nil {
 			return quiet(ctx, fmt.Errorf("read audit log: %w", err))
