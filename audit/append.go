@@ -19,7 +19,7 @@ func Append(ctx context.Context, o Options, ev proxy.Event) error {
 	o.Key = cmp.Or(o.Key, KeyPath(o.Path))
 	for _, path := range []string{o.Path, o.Key} {
 		if _, err := os.Stat(path); err != nil {
-			return fmt.Errorf("find the log and its key, which a copy has none of: %w", err)
+			return fmt.Errorf("it takes the log and its key, which lies beside no copy: %w", err)
 		}
 	}
 	lock, err := takeLock(o.Path)

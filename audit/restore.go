@@ -68,6 +68,8 @@ func (o *RestoreOptions) check() error {
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
 		return nil
+	case errors.Is(err, fs.ErrPermission):
+		return fmt.Errorf("%w: run as the user of postern serve, or as root", err)
 	case err != nil:
 		return err
 	case os.SameFile(from, there):

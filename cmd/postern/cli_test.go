@@ -59,6 +59,7 @@ func TestExitCodesAndRemedies(t *testing.T) {
 		{"__complete serve --durability ", 0, []string{"strict\nrelaxed\n"}},
 		{"srve", 2, []string{"unknown command \"srve\": did you mean serve"}},
 		{"certs --help", 0, []string{"Commands:", "renew", "Renew the certificate of a name now"}},
+		{"completion zsch", 2, []string{"unknown command \"zsch\": postern completion --help tells"}},
 		{"ca", 0, []string{"export", "Print the root certificate that clients must trust"}},
 		{"serve now", 2, []string{"postern serve takes no arguments, not \"now\""}},
 		{"serve --bakend x:1", 2, []string{"unknown flag: --bakend\npostern serve --help tells what there is"}},

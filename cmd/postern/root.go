@@ -41,6 +41,10 @@ func newRoot() *cobra.Command {
 		&cobra.Group{ID: groupKeep, Title: "What the audit log keeps:"})
 	root.AddCommand(newServe(), newDemo(), newCerts(), newCA(), newTail(), newSessions(), newSession(), newVerify(), newProve(), newVerifyProof(), newKey(),
 		newRetention(), newHold(), newBackup(), newRestore(), newConfig(), newVersion())
+	root.InitDefaultCompletionCmd()
+	if completion, _, err := root.Find([]string{"completion"}); err == nil {
+		completion.Args, completion.RunE = noArguments, root.RunE // a shell that it does not know is a slip
+	}
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
 		return usageError{fmt.Errorf("%w\n%s --help tells what there is", err, cmd.CommandPath())}
 	})
