@@ -193,6 +193,23 @@ func TestMoreIsTakenThanTheRuleSays(t *testing.T) {
 	}
 }
 
+// A migration that a crash has cut off is no alteration.
+func TestAMigrationThatWasCutOff(t *testing.T) {
+	path, _ := longLog(t)
+	f := newForger(t, path)
+	f.do("UPDATE records SET seed = NULL, hash = NULL WHERE seq > 300")
+	f.do("DELETE FROM checkpoints")
+	f.do("DELETE FROM blocks WHERE n > 0")
+	if v := verdict(t, full(path)); v.OK { // its key says that it was signed
+		t.Error("hashes that were taken out are not seen")
+	}
+	f.do("DELETE FROM meta WHERE name = 'key'")
+	f.finish()
+	if _, err := Verify(t.Context(), full(path)); !errors.Is(err, errMigrating) {
+		t.Errorf("got %v", err)
+	}
+}
+
 // A trigger may have any name, if it is written past SQLite.
 func TestATriggerUnderANameOfSQLites(t *testing.T) {
 	c := newCulprit(t, newStoried(t).path)

@@ -38,7 +38,7 @@ type Session struct {
 	LoginsFailed int64  `json:"logins_failed"`
 
 	Commands   int64 `json:"commands"`
-	Opened     int64 `json:"opened"`      // messages of which at least a part was disclosed
+	Opened     int64 `json:"opened"`      // commands for mail that were forwarded, of which a part may have been disclosed
 	Retrieved  int64 `json:"retrieved"`   // RETR answered completely
 	Deleted    int64 `json:"deleted"`     // deletes committed
 	RolledBack int64 `json:"rolled_back"` // deletes undone by RSET or by the end

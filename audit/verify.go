@@ -117,6 +117,9 @@ func (v *verifier) begin(ctx context.Context) (err error) {
 	if err := v.checkSchema(); err != nil {
 		return err
 	}
+	if err := v.checkMigrated(); err != nil {
+		return err
+	}
 	if err := v.bound(); err != nil {
 		return err
 	}
@@ -144,6 +147,19 @@ func (v *verifier) begin(ctx context.Context) (err error) {
 	}
 	v.roots.summed = tree{size: v.from / blockSize, edge: edge.edge}
 	return v.holdEarlier()
+}
+
+var errMigrating = errors.New("its records come from an older postern, and not all have their hashes yet: start postern serve once, it goes on with that")
+
+// checkMigrated refuses a log whose migration was cut off, or is under way: nothing was signed yet.
+func (v *verifier) checkMigrated() error {
+	const query = "SELECT 1 FROM records WHERE seq = ? AND hash IS NULL AND NOT EXISTS(SELECT 1 FROM checkpoints) AND " +
+		"NOT EXISTS(SELECT 1 FROM meta WHERE name = '" + metaKey + "')"
+	row, err := v.lens.one(query, 1, v.last)
+	if err == nil && row != nil {
+		err = errMigrating
+	}
+	return err
 }
 
 // maxHole bounds the blocks that may be missing of a log that is looked at: 16 million records.
