@@ -41,14 +41,19 @@ func newRoot() *cobra.Command {
 		&cobra.Group{ID: groupKeep, Title: "What the audit log keeps:"})
 	root.AddCommand(newServe(), newDemo(), newCerts(), newCA(), newTail(), newSessions(), newSession(), newVerify(), newProve(), newVerifyProof(), newKey(),
 		newRetention(), newHold(), newBackup(), newRestore(), newConfig(), newVersion())
-	root.InitDefaultCompletionCmd()
-	if completion, _, err := root.Find([]string{"completion"}); err == nil {
-		completion.Args, completion.RunE = noArguments, root.RunE // a shell that it does not know is a slip
-	}
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
 		return usageError{fmt.Errorf("%w\n%s --help tells what there is", err, cmd.CommandPath())}
 	})
 	return root
+}
+
+// addCompletion adds the command that writes scripts for shells. cobra adds it by itself, but takes a shell that it does not
+// know for a call for help. It is added when root knows where its output goes.
+func addCompletion(root *cobra.Command) {
+	root.InitDefaultCompletionCmd()
+	if completion, _, err := root.Find([]string{"completion"}); err == nil {
+		completion.Args, completion.RunE = noArguments, root.RunE
+	}
 }
 
 // noArguments refuses arguments; on the root command they are slips of a subcommand's name.
