@@ -490,7 +490,7 @@ func TestSpaceIsGivenBack(t *testing.T) {
 		t.Errorf("a run took %s", got)
 	}
 	after, wal := octetsOfFiles(t, path)
-	if after > before/4 || wal != 0 {
+	if after > before/4 || wal > 64<<10 { // a commit may have come since it was emptied
 		t.Errorf("the database has %d octets and had %d; its WAL has %d", after, before, wal)
 	}
 	if n := ask(t, path, "SELECT count(*) FROM pruned"); len(n) > 3 {
