@@ -103,6 +103,7 @@ func TestReload(t *testing.T) {
 	newPair(t, "third.example.test", soon(), 0).config(t, dir)
 	within(t, "third", serves("third.example.test"))
 	want := []EventKind{EventRefused, EventReloaded, EventRefused, EventRefused, EventReloaded}
+	within(t, "told of all", func() bool { return len(events.kinds()) >= len(want) }) // told a moment after it is served
 	if got := events.kinds(); !slices.Equal(got, want) {
 		t.Errorf("events %v, want %v", got, want)
 	}
@@ -120,6 +121,7 @@ func TestReloadInSteps(t *testing.T) {
 	time.Sleep(2 * settle)
 	write(t, dir, "key.pem", next.key)
 	within(t, "next", func() bool { return s.Certificates()[0].Names[0] == "next.example.test" })
+	within(t, "told", func() bool { return len(events.kinds()) > 0 }) // a moment after it is served
 	if got := events.kinds(); !slices.Equal(got, []EventKind{EventReloaded}) {
 		t.Errorf("events %v", got)
 	}
