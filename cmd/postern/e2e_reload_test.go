@@ -153,8 +153,8 @@ func (g *gate) untilServed(t *testing.T, a peers.Account, serial string) (took t
 	return took
 }
 
-// wantInTime wants replacements served in time. One may be late: the tests beside this one make the machine's disk stand
-// still for a second now and then, and with it whoever writes a certificate there.
+// wantInTime wants replacements served in time. One may be late: once, with all tests at work, neither Postern nor
+// its clients did anything for 1.2 s, which tells nothing of reloading.
 func wantInTime(t *testing.T, took []time.Duration) {
 	t.Helper()
 	slices.Sort(took)
