@@ -71,6 +71,14 @@ func (c *memoryConn) Broken() bool {
 	return c.r.readErr == syscall.ECONNRESET
 }
 
+// Notify calls f once there is something to read.
+func (c *memoryConn) Notify(f func()) {
+	c.r.mu.Lock()
+	defer c.r.mu.Unlock()
+	c.r.notify = f
+	c.r.tellLocked()
+}
+
 type memoryAddr struct{}
 
 func (memoryAddr) Network() string { return "memory" }
@@ -85,6 +93,14 @@ type stream struct {
 	writeErr error
 	deadline time.Time
 	timer    *time.Timer
+	notify   func() // to be called once when there is something to read
+}
+
+func (s *stream) tellLocked() {
+	if s.notify != nil && (s.buf.Len() > 0 || s.readErr != nil) {
+		go s.notify()
+		s.notify = nil
+	}
 }
 
 func newStream() *stream {
@@ -118,6 +134,7 @@ func (s *stream) write(p []byte) (int, error) {
 		return 0, s.writeErr
 	}
 	s.changed.Broadcast()
+	defer s.tellLocked()
 	return s.buf.Write(p)
 }
 
@@ -131,6 +148,7 @@ func (s *stream) fail(read, write error) {
 		s.writeErr = write
 	}
 	s.changed.Broadcast()
+	s.tellLocked()
 }
 
 func (s *stream) drop() {

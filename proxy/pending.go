@@ -57,25 +57,6 @@ func broken(conn net.Conn) (is bool) {
 	return is
 }
 
-// awaitOctets returns when octets or the end have come on conn, and reports whether they have; false means that conn's
-// deadline passed. On a connection that cannot tell it returns at once.
-func awaitOctets(conn net.Conn) (have bool) {
-	sc, ok := conn.(syscall.Conn)
-	if !ok {
-		return true
-	}
-	raw, err := sc.SyscallConn()
-	if err != nil {
-		return true
-	}
-	err = raw.Read(func(fd uintptr) bool {
-		var b [1]byte
-		_, _, err := syscall.Recvfrom(int(fd), b[:], syscall.MSG_PEEK|syscall.MSG_DONTWAIT)
-		return err != syscall.EAGAIN && err != syscall.EINTR
-	})
-	return err == nil
-}
-
 func control(conn net.Conn, look func(fd int)) {
 	sc, ok := conn.(syscall.Conn)
 	if !ok {

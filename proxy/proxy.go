@@ -2,8 +2,8 @@
 // every command before its reply is complete.
 //
 // A Server takes connections from any number of listeners (Serve), speaks TLS to the client, dials the
-// backend, and moves commands and replies between the two, one goroutine a session. What happened is told
-// to a Recorder as Events, redacted by proxy/pop3, the wire grammar. The package knows nothing of
+// backend, and moves commands and replies between the two, one goroutine a session, none while it rests. What
+// happened is told to a Recorder as Events, redacted by proxy/pop3, the wire grammar. The package knows nothing of
 // certificates, SQL or HTTP.
 //
 // Invariants:

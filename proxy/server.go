@@ -51,6 +51,7 @@ type Server struct {
 	counts  counters
 	probes  probes
 	running sync.WaitGroup // sessions
+	poller  poller         // of those that rest
 
 	mu        sync.Mutex // guards what follows
 	listeners map[net.Listener]struct{}
@@ -282,9 +283,10 @@ func (s *Server) Shutdown(ctx context.Context) error {
 	return nil
 }
 
-// awaitSessions closes done when no session is left and the last probes are recorded.
+// awaitSessions closes done when no session is left, the poller has ended and the last probes are recorded.
 func (s *Server) awaitSessions(done chan<- struct{}) {
 	s.running.Wait()
+	s.poller.close()
 	s.probes.flush()
 	close(done)
 }

@@ -50,6 +50,8 @@ type session struct {
 	timestamp []byte // of the greeting, kept to compute APOP
 	line      []byte // the command being answered: the read buffer may move under it
 	scratch   []byte // its canonical form on its way to the backend
+
+	parking parking
 }
 
 func newSession(s *Server, conn net.Conn, mode Mode, listener string) *session {
@@ -67,14 +69,11 @@ func newSession(s *Server, conn net.Conn, mode Mode, listener string) *session {
 	return ss
 }
 
-// run is the session's goroutine.
-func (s *session) run() {
-	defer s.server.leave(s)
-	s.finish(s.serve())
-}
+// run is the session's goroutine until its first rest.
+func (s *session) run() { s.proceed(s.begin()) }
 
-// serve speaks with both sides until something ends the session, and returns that.
-func (s *session) serve() error {
+// begin brings both sides together.
+func (s *session) begin() error {
 	if s.server.isOurs(s.link) {
 		return s.loop()
 	}
@@ -87,17 +86,9 @@ func (s *session) serve() error {
 			return errEOF
 		}
 	}
-	if err := s.open(); err != nil {
-		return err
-	}
-	for {
-		if err := s.rest(); err != nil {
-			return err
-		}
-		if err := s.step(); err != nil {
-			return err
-		}
-	}
+	err := s.open()
+	s.awaiting()
+	return err
 }
 
 // open dials the backend and passes its greeting on.
@@ -208,19 +199,6 @@ func (s *session) step() error {
 		return s.refuse(pop3.Command{}, "-ERR empty command")
 	}
 	return s.answer(c)
-}
-
-// rest waits for the first octets of the next command. It stands here, and not where the line is read, so that
-// a session that waits has little on its stack: the collector then halves it (8 KiB to 4).
-func (s *session) rest() error {
-	s.awaiting()
-	if s.told {
-		s.connect = nil
-	}
-	if len(s.client.pending()) > 0 {
-		return nil
-	}
-	return s.awaitClient(pop3.MaxCommand + 2)
 }
 
 // command returns the next command line. Replies go out when no further command waits, so that pipelined
@@ -361,7 +339,10 @@ func (s *session) anomaly(name, side string) {
 }
 
 // wake makes the session look at whether the server is closing. Safe from any goroutine.
-func (s *session) wake() { s.client.socket.Conn.SetReadDeadline(past) }
+func (s *session) wake() {
+	s.client.socket.Conn.SetReadDeadline(past)
+	s.unpark()
+}
 
 // cut ends both connections from outside; the session does the rest. Safe from any goroutine.
 func (s *session) cut() {
@@ -369,4 +350,5 @@ func (s *session) cut() {
 	if conn := s.dialled.Load(); conn != nil {
 		(*conn).Close()
 	}
+	s.unpark()
 }

@@ -67,10 +67,6 @@ func (k *socket) hurry(limit time.Duration) {
 	k.limit = limit
 }
 
-// awaitOctets waits, as the function of that name does, below TLS: there a read keeps four times the stack. Nothing that
-// has come before may be unread.
-func (k *socket) awaitOctets() bool { return awaitOctets(k.Conn) }
-
 func (k *socket) cork() {
 	k.mu.Lock()
 	defer k.mu.Unlock()

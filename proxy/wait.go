@@ -8,33 +8,38 @@ import (
 	"time"
 )
 
-// awaitClient reads more of a line of at most limit octets. Replies go first. When the client has been quiet for a
-// moment, or drips, the backend is watched meanwhile, which may say good-bye or go away.
+// awaitClient reads more of a line of at most limit octets. When the client has been quiet for a moment, or drips, the
+// backend is watched meanwhile, which may say good-bye or go away.
 func (s *session) awaitClient(limit int) error {
-	if err := s.client.flush(); err != nil {
-		return clientEnd(err)
+	if news, err := s.awaitBriefly(limit); news || err != nil {
+		return err
 	}
-	if s.client.err != nil {
-		return clientEnd(s.client.err)
-	}
-	until := s.deadline()
-	if soon := earlier(until, s.quietBy); time.Now().Before(soon) {
-		s.setClientDeadline(soon)
-		if s.fillClient(limit) || !soon.Before(until) {
-			return s.late()
-		}
-		s.setClientDeadline(until)
-		s.client.release()
-		s.opened = nil
-		return s.awaitWatching(limit, until, s.client.socket.awaitOctets)
-	}
-	s.setClientDeadline(until)
-	return s.awaitWatching(limit, until, nil)
+	return s.awaitWatching(limit, s.deadline())
 }
 
-// awaitWatching reads from the client while the backend is watched, once first, if any, says that there is something
-// to read.
-func (s *session) awaitWatching(limit int, until time.Time, first func() bool) error {
+// awaitBriefly reads from the client for a moment, and reports whether there is news. Replies go first.
+func (s *session) awaitBriefly(limit int) (news bool, err error) {
+	if err := s.client.flush(); err != nil {
+		return false, clientEnd(err)
+	}
+	if s.client.err != nil {
+		return false, clientEnd(s.client.err)
+	}
+	until := s.deadline()
+	soon := earlier(until, s.quietBy)
+	if !time.Now().Before(soon) {
+		return false, nil
+	}
+	s.setClientDeadline(soon)
+	if s.fillClient(limit) || !soon.Before(until) {
+		return true, s.late()
+	}
+	return false, nil
+}
+
+// awaitWatching reads from the client while the backend is watched.
+func (s *session) awaitWatching(limit int, until time.Time) error {
+	s.setClientDeadline(until)
 	b := s.backend
 	w := startWatch(b.conn, b.peek[:], until.Add(time.Second), func(_ int, err error) bool {
 		if err != errNoRoom {
@@ -42,9 +47,7 @@ func (s *session) awaitWatching(limit int, until time.Time, first func() bool) e
 		}
 		return false
 	})
-	if first == nil || first() {
-		s.fillClient(limit)
-	}
+	s.fillClient(limit)
 	n, err := w.stop()
 	switch {
 	case n > 0:

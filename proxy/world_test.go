@@ -191,6 +191,15 @@ func (b *tinyBackend) accept() {
 	}
 }
 
+// say sends unasked.
+func (b *tinyBackend) say(what string) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for conn := range b.open {
+		io.WriteString(conn, what)
+	}
+}
+
 func (b *tinyBackend) connections() int {
 	b.mu.Lock()
 	defer b.mu.Unlock()
