@@ -98,6 +98,7 @@ func (s *Server) Serve(l net.Listener, mode Mode, name string) error {
 		return ErrServerClosed
 	}
 	defer s.removeListener(l)
+	var warned time.Time
 	for {
 		conn, err := l.Accept()
 		switch {
@@ -109,13 +110,19 @@ func (s *Server) Serve(l net.Listener, mode Mode, name string) error {
 		case err == nil:
 			s.accept(conn, mode, name)
 		case passing(err):
-			s.log.Warn("accept", "listener", name, "error", err)
+			if time.Since(warned) >= warnEvery {
+				warned = time.Now()
+				s.log.Warn("new sessions wait: none can be accepted for now", "listener", name, "error", err)
+			}
 			time.Sleep(50 * time.Millisecond) // for descriptors or memory to come free
 		default:
 			return fmt.Errorf("accept on %s: %w", name, err)
 		}
 	}
 }
+
+// warnEvery is how often a shortage that lasts is told of: accepting is tried many times a second.
+const warnEvery = time.Minute
 
 // passing reports whether an error of Accept says nothing of the listener itself.
 func passing(err error) bool {
