@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strconv"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/caddyserver/certmagic"
@@ -19,7 +20,7 @@ import (
 const (
 	// challengeTime bounds what is read from and written to whoever connects to a port for validations.
 	challengeTime = 10 * time.Second
-	// maxChallengers is how many of them are dealt with at a time; the others wait in the kernel's queue.
+	// maxChallengers is how many of them are dealt with at a time; the others wait in the kernel's queue, those of HTTP are closed.
 	maxChallengers = 64
 	// maxChallengeHeader bounds the header of a request, in octets.
 	maxChallengeHeader = 8192
@@ -110,6 +111,17 @@ func (p *challengePorts) closeLocked() {
 func (p *challengePorts) serveHTTP(ctx context.Context, l net.Listener, issuer *certmagic.ACMEIssuer) {
 	s := &http.Server{Handler: issuer.HTTPChallengeHandler(http.NotFoundHandler()), ReadTimeout: challengeTime,
 		WriteTimeout: challengeTime, MaxHeaderBytes: maxChallengeHeader, ErrorLog: log.New(io.Discard, "", 0)}
+	var open atomic.Int64
+	s.ConnState = func(conn net.Conn, state http.ConnState) {
+		switch state {
+		case http.StateNew:
+			if open.Add(1) > maxChallengers {
+				conn.Close()
+			}
+		case http.StateClosed:
+			open.Add(-1)
+		}
+	}
 	s.SetKeepAlivesEnabled(false)
 	defer context.AfterFunc(ctx, func() { s.Close() })()
 	s.Serve(l)

@@ -44,19 +44,27 @@ func TestChallengePorts(t *testing.T) {
 			t.Errorf("a handshake for %s", protocol)
 		}
 	}
-	var idle []net.Conn
-	for _, addr := range []string{a.ports.http, a.ports.tls} {
-		conn, err := net.Dial("tcp", addr)
-		if err != nil {
+	strangers := make([]net.Conn, maxChallengers+1)
+	for i := range strangers {
+		if strangers[i], err = net.Dial("tcp", a.ports.http); err != nil {
 			t.Fatal(err)
 		}
-		defer conn.Close()
-		idle = append(idle, conn)
+		defer strangers[i].Close()
 	}
+	last := strangers[maxChallengers]
+	last.SetDeadline(time.Now().Add(5 * time.Second))
+	if _, err := last.Read(make([]byte, 1)); err == nil || isTimeout(err) {
+		t.Errorf("one stranger too many stays: %v", err)
+	}
+	another, err := net.Dial("tcp", a.ports.tls)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer another.Close()
 	start := time.Now()
 	a.ports.release(k)
 	a.ports.release(k)
-	for _, conn := range idle {
+	for _, conn := range []net.Conn{strangers[0], another} {
 		conn.SetDeadline(time.Now().Add(5 * time.Second))
 		if _, err := io.ReadAll(conn); err != nil && isTimeout(err) {
 			t.Error("a stranger is still connected")
