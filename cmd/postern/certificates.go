@@ -90,7 +90,7 @@ func warnings(c *config.Config) (all []string) {
 		all = append(all, "The backend is spoken to in clear text on port 995, where servers speak TLS: it will wait for TLS, and clients for its greeting. "+
 			"Give --backend-tls tls.")
 	}
-	return append(all, anchorWarnings(c)...)
+	return slices.Concat(all, descriptorWarnings(c, affordable()), anchorWarnings(c))
 }
 
 // inService lists the certificates for people, those first that end first.

@@ -189,7 +189,7 @@ func TestWarnings(t *testing.T) {
 		{"m:995", "plain", "roots", "Give --backend-tls tls."},
 	} {
 		c := config.Default()
-		c.Backend, c.BackendTLS, c.BackendVerify = test.backend, test.security, test.verify
+		c.Backend, c.BackendTLS, c.BackendVerify, c.MaxSessions = test.backend, test.security, test.verify, 1
 		got := strings.Join(warnings(c), "\n")
 		if (got == "") != (test.want == "") || !strings.Contains(got, test.want) {
 			t.Errorf("%+v: %s", test, got)

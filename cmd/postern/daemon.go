@@ -142,7 +142,7 @@ func retention(c *config.Config) audit.Rules {
 }
 
 func limits(c *config.Config) proxy.Limits {
-	return proxy.Limits{Sessions: c.MaxSessions, PerAddress: c.MaxSessionsPerAddress, PerUser: c.MaxSessionsPerUser,
+	return proxy.Limits{Sessions: min(c.MaxSessions, affordable()), PerAddress: c.MaxSessionsPerAddress, PerUser: c.MaxSessionsPerUser,
 		Handshake: c.TimeoutHandshake, Login: c.TimeoutLogin, Idle: c.TimeoutIdle, Dial: c.TimeoutDial,
 		Reply: c.TimeoutReply, Write: c.TimeoutWrite}
 }
@@ -162,7 +162,7 @@ func (d *daemon) openPages(h hint) {
 		Certificates: d.forDashboard, Turns: d.turns.list, Anchors: d.listAnchors, Warnings: warnings(d.config), Version: version(), Hint: commands,
 		Record: func(ev proxy.Event) { d.audit.Record(ev) }, Logger: d.log})
 	d.http = &http.Server{Handler: d.pages.Handler(), ReadHeaderTimeout: headerTime, IdleTimeout: idleTime,
-		MaxHeaderBytes: headerOctets, ErrorLog: slog.NewLogLogger(d.log.Handler(), slog.LevelDebug)}
+		MaxHeaderBytes: headerOctets, ConnState: atMost(maxPages), ErrorLog: slog.NewLogLogger(d.log.Handler(), slog.LevelDebug)}
 }
 
 // serve announces the listeners, all bound by now, and serves them.

@@ -114,6 +114,7 @@ func (s *stage) raise(ctx context.Context, stderr io.Writer) error {
 	c.Web = free(c.Web)
 	c.Backend = backend.Addr().String()
 	c.TLSLocal, c.DataDir, c.LogLevel = true, s.dir, "warn"
+	c.MaxSessions = 100 // whatever the limit of open files is, nobody needs to be warned of it here
 	s.daemon, err = startDaemon(ctx, c, io.Discard, newLogger(c, stderr), s.commands)
 	return err
 }
