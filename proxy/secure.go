@@ -59,17 +59,14 @@ func (s *session) offersSTLS() (bool, error) {
 	return pop3.Announces(list, "STLS"), nil
 }
 
-// secure puts TLS on the backend's leg: the handshake, in a goroutine of its own for the stack it grows, and the
-// verification that the configuration asks for.
+// secure puts TLS on the backend's leg: the handshake and the verification that the configuration asks for.
 func (s *session) secure() error {
 	b, began := s.backend, time.Now()
 	b.conn.SetDeadline(began.Add(s.server.limits.Handshake))
 	config := s.server.BackendTLS
 	b.below = &arrived{Conn: b.conn, socket: b.socket}
 	conn := tls.Client(b.below, config)
-	failed := make(chan error, 1)
-	go func() { failed <- conn.Handshake() }()
-	if err := <-failed; err != nil {
+	if err := shake(conn); err != nil {
 		return s.insecure("tls_failed", inHandshake(err))
 	}
 	b.below.limit = s.server.limits.Write
