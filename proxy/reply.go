@@ -46,7 +46,6 @@ func (s *session) send(lines []byte, ahead int) error {
 // for the reply to this one.
 func (s *session) stale() error {
 	b := s.backend
-	b.conn.SetReadDeadline(time.Time{})
 	if b.look(); len(b.unread()) == 0 && !b.socket.waiting() {
 		return nil
 	}

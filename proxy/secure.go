@@ -129,6 +129,7 @@ func (b *backend) look() {
 	if b.below == nil {
 		return
 	}
+	b.conn.SetReadDeadline(time.Time{}) // the one of the last read may have passed
 	b.below.looking = true
 	n, _ := b.conn.Read(b.room(false)) // an error comes again with the next read
 	b.below.looking = false

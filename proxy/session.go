@@ -34,7 +34,7 @@ type session struct {
 	loggedIn  bool
 	loginBy   time.Time // when a login must have succeeded
 	idleBy    time.Time // when, after login, the next command must have come
-	quietBy   time.Time // when the backend is watched, the client having sent nothing whole
+	quietBy   time.Time // when the backend is watched, the client having sent nothing whole; zero: the wait has not begun
 	early     int       // commands so far
 	ahead     int       // how many of the commands in the client's read buffer the backend has already: see follow
 	refusals  int       // of them, refused by the proxy
@@ -230,8 +230,15 @@ func (s *session) command() ([]byte, error) {
 	}
 }
 
-// awaiting starts the clocks of a wait for the client's next line.
-func (s *session) awaiting() {
+// awaiting says that the client's next line is due. The clocks of the wait start when there is one: a pipelined command
+// is there already, and to read the time once more is 3 % of what it takes.
+func (s *session) awaiting() { s.quietBy = time.Time{} }
+
+// startClocks begins a wait for the client's next line, unless it has begun.
+func (s *session) startClocks() {
+	if !s.quietBy.IsZero() {
+		return
+	}
 	now := time.Now()
 	s.idleBy = now.Add(s.server.limits.Idle)
 	s.quietBy = now.Add(quiet)

@@ -19,6 +19,7 @@ func (s *session) awaitClient(limit int) error {
 
 // awaitBriefly reads from the client for a moment, and reports whether there is news. Replies go first.
 func (s *session) awaitBriefly(limit int) (news bool, err error) {
+	s.startClocks()
 	if err := s.client.flush(); err != nil {
 		return false, clientEnd(err)
 	}
