@@ -8,10 +8,11 @@ import (
 
 // BenchmarkBody is the scan for the terminator: of mail, and of what a sender may make up to slow it down.
 func BenchmarkBody(b *testing.B) {
+	const prose = "The quick brown fox. It jumps over the lazy dog. And again. So it goes...\r\n"
+	base64 := strings.Repeat("QUJD", 19) + "\r\n"
 	for name, line := range map[string]string{
-		"base64": strings.Repeat("QUJD", 19) + "\r\n",
-		"prose":  "The quick brown fox. It jumps over the lazy dog. And again. So it goes...\r\n",
-		"blank":  "\n", "blank-crlf": "\r\n", "cr": "\r",
+		"base64": base64, "prose": prose, "attached": strings.Repeat(prose, 50) + strings.Repeat(base64, 1600),
+		"blank": "\n", "blank-crlf": "\r\n", "cr": "\r",
 		"dots": ".", "dot-lines": "........\n", "dot-cr": ".\r", "stuffed": "..\n", "stuffed-crlf": "..\r\n", "almost": "\n.\r.", "almost-lf": "\n. ",
 	} {
 		chunk := []byte(strings.Repeat(line, 128*1024/len(line)))

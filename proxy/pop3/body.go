@@ -66,10 +66,11 @@ func dotLine(b []byte) (k int, _ dotState) {
 }
 
 // findEnd returns where in b the terminator, or what may be its beginning, stands; b[0] itself is not taken for a
-// line's start. Dots are rarer than line ends in mail (base64 has none), so it goes from dot to dot until they
-// turn out to be dense, which a hostile sender can see to.
+// line's start. Dots are rarer than line ends in mail (base64 has none), so it goes from dot to dot, and over stretches
+// where they turn out to be dense, which a hostile sender can see to, in another way.
 func findEnd(b []byte) (at, k int, state dotState) {
-	for at, misses := 1, 0; at < len(b); at++ {
+	at = 1
+	for near := 0; at < len(b); {
 		i := bytes.IndexByte(b[at:], '.')
 		if i < 0 {
 			return 0, 0, dotNot
@@ -80,19 +81,33 @@ func findEnd(b []byte) (at, k int, state dotState) {
 				return at, k, state
 			}
 		}
-		if misses++; misses > 4+at/32 {
-			i, k, state = findDense(b[at:])
-			return at + i, k, state
+		switch {
+		case i >= sparse:
+			near = 0
+		case near < crowd:
+			near++
+		default:
+			if at, k, state = findDense(b, at); state != dotNot {
+				return at, k, state
+			}
 		}
+		at++
 	}
 	return 0, 0, dotNot
 }
 
-// findDense is findEnd at nearly the same speed whatever b holds (bytes.Index falls to a quarter of it where lines of
-// dots have nine octets): it looks at eight octets at once for a line end with a dot behind it.
-func findDense(b []byte) (at, k int, state dotState) {
-	i := 0
-	for ; i+10 <= len(b); i += 8 {
+const (
+	sparse  = 32   // octets from dot to dot: so far apart, they cost no more than the octets between them
+	crowd   = 4    // dots in a row that are nearer
+	stretch = 1024 // octets that are then looked at eight at a time: what comes behind prose may be base64
+)
+
+// findDense is findEnd for the line starts behind b[from], over a stretch, at nearly the same speed whatever b holds
+// (bytes.Index falls to a quarter of it where lines of dots have nine octets): it looks at eight octets at once for a
+// line end with a dot behind it. When there is no terminator, none starts before b[at+1].
+func findDense(b []byte, from int) (at, k int, state dotState) {
+	i, end := from, min(from+stretch, len(b)-9)
+	for ; i < end; i += 8 {
 		x := (octets(b[i:]) ^ each*'\n') | (octets(b[i+1:]) ^ each*'.')
 		for found := (x - each) &^ x & (each << 7); found != 0; found &= found - 1 {
 			at = i + bits.TrailingZeros64(found)/8 + 1
@@ -104,6 +119,9 @@ func findDense(b []byte) (at, k int, state dotState) {
 			}
 		}
 	}
+	if i+10 <= len(b) {
+		return i, 0, dotNot
+	}
 	for at = i + 1; at < len(b); at++ {
 		if b[at-1] != '\n' {
 			continue
@@ -112,7 +130,7 @@ func findDense(b []byte) (at, k int, state dotState) {
 			return at, k, state
 		}
 	}
-	return 0, 0, dotNot
+	return at, 0, dotNot
 }
 
 // each is a word of eight ones: times an octet, it is eight of that.

@@ -84,12 +84,29 @@ func TestBodyDense(t *testing.T) {
 	}
 }
 
+// So it is behind a stretch, and where the next begins.
+func TestBodyStretches(t *testing.T) {
+	for _, fill := range []string{".", "\n", "\n..", ".\n", "\n.\r", "\n.x", "\n/", "\x0b."} {
+		dense := strings.Repeat("."+fill, 2*stretch)
+		for _, begin := range []int{stretch, 2 * stretch} {
+			for at := begin - 16; at < begin+40; at++ {
+				stream := []byte("x" + dense[:at] + "\n.\r\n" + strings.Repeat("b", at) + dense)
+				wantBody, wantEnd := endOf(stream)
+				if _, body, got := scanIn(stream, len(stream)); got != wantEnd || len(body) != wantBody {
+					t.Fatalf("%q: ends at %d, want %d", fill, got, wantEnd)
+				}
+			}
+		}
+	}
+}
+
 func FuzzBody(f *testing.F) {
 	for _, tt := range bodies {
 		f.Add([]byte(tt.stream), 1)
 	}
 	f.Add([]byte(strings.Repeat("\n..", 300)+"\n.\n"), 7)
 	f.Add([]byte(strings.Repeat(".", 900)+"\n.\r\n"), 100)
+	f.Add([]byte(strings.Repeat(".", stretch)+strings.Repeat("a", 99)+"\n.\r\n"), 5000)
 	f.Fuzz(func(t *testing.T, stream []byte, size int) {
 		wantBody, wantEnd := endOf(stream)
 		s, body, end := scanIn(stream, max(1, size&0xffff))
