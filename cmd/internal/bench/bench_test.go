@@ -15,6 +15,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -24,7 +25,7 @@ import (
 
 func TestMain(m *testing.M) {
 	switch {
-	case len(os.Args) > 1 && os.Args[1] == unloggedCommand: // started as a peer
+	case len(os.Args) > 1 && slices.Contains([]string{unloggedCommand, crewCommand}, os.Args[1]): // started as a peer, or for a crowd
 		main()
 		return
 	case os.Getenv(burnEnv) != "":
@@ -38,10 +39,7 @@ func TestMain(m *testing.M) {
 func smokePlan(t *testing.T, modeList, peerList string) plan {
 	t.Helper()
 	p := plan{rounds: 1, span: 50 * time.Millisecond, idle: 30, rest: 50 * time.Millisecond, bulkSize: 1 << 20, dir: t.TempDir(), seed: 1, progress: t.Output()}
-	p.binary = filepath.Join(t.TempDir(), "postern")
-	if out, err := exec.Command("go", "build", "-o", p.binary, "postern/cmd/postern").CombinedOutput(); err != nil {
-		t.Fatalf("go build: %v\n%s", err, out)
-	}
+	p.binary = buildPostern(t)
 	var err error
 	if p.modes, err = chooseModes(modeList); err != nil {
 		t.Fatal(err)
@@ -50,6 +48,15 @@ func smokePlan(t *testing.T, modeList, peerList string) plan {
 		t.Fatal(err)
 	}
 	return p
+}
+
+func buildPostern(t *testing.T) string {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "postern")
+	if out, err := exec.Command("go", "build", "-o", path, "postern/cmd/postern").CombinedOutput(); err != nil {
+		t.Fatalf("go build: %v\n%s", err, out)
+	}
+	return path
 }
 
 // TestSmoke puts every kind of load on Postern as it is shipped, for a moment, and one on its relay without a log.

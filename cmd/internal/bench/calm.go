@@ -19,19 +19,26 @@ func paced(sessions int, perSecond float64) func(*trial) (sample, error) {
 		if err != nil {
 			return s, err
 		}
-		every := time.Duration(float64(time.Second) / perSecond)
 		began := time.Now()
-		tallies := make([]tally, sessions)
-		var running sync.WaitGroup
-		for i, c := range clients {
-			running.Go(func() {
-				phase := every * time.Duration(i) / time.Duration(sessions)
-				tallies[i].pace(chat(c, t.drops[small]), began.Add(phase), began.Add(t.span), every)
-			})
-		}
-		running.Wait()
+		tallies := paceAll(clients, t.drops[small], perSecond, t.span)
 		return t.sum(tallies, time.Since(began), before)
 	}
+}
+
+// paceAll lets clients speak for a while, one after the other within the time that each has for a command.
+func paceAll(clients []*client, d *maildrop, perSecond float64, span time.Duration) []tally {
+	every := time.Duration(float64(time.Second) / perSecond)
+	began := time.Now()
+	tallies := make([]tally, len(clients))
+	var running sync.WaitGroup
+	for i, c := range clients {
+		running.Go(func() {
+			phase := every * time.Duration(i) / time.Duration(len(clients))
+			tallies[i].pace(chat(c, d), began.Add(phase), began.Add(span), every)
+		})
+	}
+	running.Wait()
+	return tallies
 }
 
 func (t *tally) pace(work worker, due, end time.Time, every time.Duration) {

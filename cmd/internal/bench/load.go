@@ -65,9 +65,13 @@ func (t *tally) fill(work worker, end time.Time) {
 }
 
 // sum makes a sample of what the workers did.
-func (t *trial) sum(tallies []tally, wall, before time.Duration) (s sample, err error) {
+func (t *trial) sum(tallies []tally, wall, before time.Duration) (sample, error) {
+	return sumOf(tallies, wall, before, t.meter.cpu)
+}
+
+func sumOf(tallies []tally, wall, before time.Duration, cpu func() (time.Duration, error)) (s sample, err error) {
 	time.Sleep(settle)
-	after, err := t.meter.cpu()
+	after, err := cpu()
 	errs := []error{err}
 	var times []time.Duration
 	for _, one := range tallies {
@@ -161,9 +165,14 @@ func steady(sessions int, kind string, op operation) func(*trial) (sample, error
 	}
 }
 
-// logins opens n sessions. Each user has a few, and so has each of the client's addresses: no peer's default limits
-// are reached.
+// logins opens n sessions.
 func (t *trial) logins(n int, kind string) (clients []*client, err error) {
+	return t.loginsAfter(0, n, kind)
+}
+
+// loginsAfter opens n sessions beside others that there are. Each user has a few, and so has each of the client's
+// addresses: no peer's default limits are reached.
+func (t *trial) loginsAfter(others, n int, kind string) (clients []*client, err error) {
 	const perUser = 20
 	clients, errs := make([]*client, n), make([]error, n)
 	var running sync.WaitGroup
@@ -172,8 +181,8 @@ func (t *trial) logins(n int, kind string) (clients []*client, err error) {
 		atOnce <- struct{}{}
 		running.Go(func() {
 			defer func() { <-atOnce }()
-			from := net.IPv4(127, 0, byte(i/perUser>>8), byte(1+i/perUser))
-			clients[i], errs[i] = t.login(fmt.Sprint(kind, "-", i/perUser), from)
+			who := 1 + (others+i)/perUser
+			clients[i], errs[i] = t.login(fmt.Sprint(kind, "-", who), net.IPv4(127, 0, byte(who>>8), byte(who)))
 		})
 	}
 	if running.Wait(); first(errs) != nil {

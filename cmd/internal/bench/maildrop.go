@@ -41,7 +41,7 @@ func newMaildrops(bulkSize int) map[string]*maildrop {
 
 func newMaildrop(kind string, count, size int) *maildrop {
 	d := &maildrop{list: []byte("+OK\r\n"), uidl: []byte("+OK\r\n")}
-	random := rand.NewChaCha8([32]byte([]byte(fmt.Sprintf("%-32s", kind)))) // the same octets in every run
+	random := rand.NewChaCha8([32]byte(fmt.Appendf(nil, "%-32s", kind))) // the same octets in every run
 	var total int64
 	for n := 1; n <= count; n++ {
 		m := newMessage(random, fmt.Sprintf("%s.%d", kind, n), n, size)

@@ -4,7 +4,8 @@
 // It is the load and the backend, both of which know every octet that must come. It starts one peer at a time in
 // front of the backend, checks that its TLS is the one that is compared, puts a mode's load on it, and reads from
 // /proc what its processes took. mode.go lists the workloads, peer.go the peers; bench.go has the rounds, report.go
-// and chart.go tell the results. It is no part of the product, which runs as people install it: the one exception is
+// and chart.go tell the results. With scale as its first argument it measures how Postern's costs grow with sessions and
+// with the log's size (scale.go), for make bench-scale. It is no part of the product, which runs as people install it: the one exception is
 // Postern's relay without a log, a column of its own.
 package main
 
@@ -35,14 +36,21 @@ func main() {
 }
 
 func run(ctx context.Context, args []string) error {
-	if len(args) > 0 && args[0] == unloggedCommand {
-		return serveUnlogged(ctx, args[1:])
+	if len(args) > 0 {
+		switch args[0] {
+		case scaleCommand:
+			return runScale(ctx, args[1:])
+		case crewCommand:
+			return serveCrew(ctx, args[1:])
+		case unloggedCommand:
+			return serveUnlogged(ctx, args[1:])
+		}
 	}
 	p, out, err := parsePlan(args)
 	if err != nil {
 		return err
 	}
-	if err := raiseFiles(); err != nil {
+	if _, err := raiseFiles(); err != nil {
 		return err
 	}
 	b, err := newBench(p)
@@ -108,19 +116,22 @@ func memoryDisk(dir string) error {
 	return nil
 }
 
-// raiseFiles lets this program and every peer open as many files as the system allows. Set by hand, since what the
-// runtime raises by itself is not inherited.
-func raiseFiles() error {
-	var limit syscall.Rlimit
-	if err := syscall.Getrlimit(syscall.RLIMIT_NOFILE, &limit); err != nil {
-		return fmt.Errorf("file limit: %w", err)
-	}
+// raiseFiles lets this program and every peer open as many files as the system allows, and returns how many that are.
+// Set by hand, since what the runtime raises by itself is not inherited.
+func raiseFiles() (files int, err error) {
 	const enough = 65_536 // some set up as many places as they may open files
+	limit := syscall.Rlimit{Cur: enough, Max: enough}
+	if err := syscall.Setrlimit(syscall.RLIMIT_NOFILE, &limit); err == nil { // root may as a rule
+		return enough, nil
+	}
+	if err := syscall.Getrlimit(syscall.RLIMIT_NOFILE, &limit); err != nil {
+		return 0, fmt.Errorf("file limit: %w", err)
+	}
 	limit.Cur = min(limit.Max, enough)
 	if err := syscall.Setrlimit(syscall.RLIMIT_NOFILE, &limit); err != nil {
-		return fmt.Errorf("file limit: %w", err)
+		return 0, fmt.Errorf("file limit: %w", err)
 	}
-	return nil
+	return int(limit.Cur), nil
 }
 
 // write prints the report and keeps it, the chart and the samples.

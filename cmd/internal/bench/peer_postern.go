@@ -12,16 +12,16 @@ import (
 	"postern/tlsup"
 )
 
-// postern starts the program that people install, with its defaults, an audit log of its own, and the given durability.
-// Its command is whole: the binary is not looked for.
-func postern(durability string) func(place) ([]string, error) {
+// postern starts the program that people install, with its defaults, an audit log of its own, the given durability, and
+// more flags. Its command is whole: the binary is not looked for.
+func postern(durability string, more ...string) func(place) ([]string, error) {
 	return func(p place) ([]string, error) {
 		args := []string{p.binary, "serve", "--backend", loopback(p.backend), "--data-dir", p.dir + "/data", "--tls-cert", p.cert,
 			"--tls-key", p.key, "--listen-pop3s", loopback(p.port), "--listen-pop3", loopback(p.spare1), "--web", loopback(p.spare2)}
 		if durability != "strict" {
 			args = append(args, "--durability", durability)
 		}
-		return args, nil
+		return append(args, more...), nil
 	}
 }
 
