@@ -28,7 +28,7 @@ func (r *Record) appendValues(v []driver.Value) []driver.Value {
 		r.Text, flag(r.Local), flag(r.Partial), r.Message, r.UID, r.Octets, r.Lines, int64(r.Duration),
 		r.User, r.Mechanism, r.Login, r.Side, r.Detail, r.Count,
 		ipValue(r.Peer), int64(r.Peer.Port()), r.Listener, r.Backend, r.TLS.value(),
-		r.Received, r.Sent, r.BackendTLS.value(), r.Announced, jsonValue(r.Mail),
+		r.Received, r.Sent, r.BackendTLS.value(), r.Announced, r.Mail.value(),
 		r.TLS.subject(), r.TLS.fingerprint())
 }
 
@@ -95,7 +95,14 @@ func (t *TLS) value() driver.Value {
 	}
 	facts := *t
 	facts.Subject, facts.SHA256 = "", ""
-	return jsonValue(&facts)
+	return facts.json()
+}
+
+func (m *Mail) value() driver.Value {
+	if m == nil {
+		return nil
+	}
+	return m.json()
 }
 
 func (t *TLS) subject() string {
@@ -144,17 +151,6 @@ func ipValue(peer netip.AddrPort) driver.Value {
 		return nil
 	}
 	return peer.Addr().Unmap().AsSlice()
-}
-
-func jsonValue[T any](v *T) driver.Value {
-	if v == nil {
-		return nil
-	}
-	b, err := json.Marshal(v)
-	if err != nil {
-		return nil // strings, numbers and bools always have JSON
-	}
-	return string(b)
 }
 
 // nanos returns Unix nanoseconds, 0 for the zero time.

@@ -4,7 +4,10 @@ import (
 	"cmp"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
+
+	"github.com/mattn/go-sqlite3"
 )
 
 const (
@@ -52,8 +55,8 @@ func (x *sessionIndex) save(s *store, now time.Time, last int64, atOnce bool) er
 	slices.SortFunc(x.waiting, func(a, b place) int {
 		return cmp.Or(cmp.Compare(a.session, b.session), cmp.Compare(a.record, b.record))
 	})
-	for _, p := range x.waiting {
-		if err := s.insertPlace(p); err != nil {
+	for some := range slices.Chunk(x.waiting, placesAtOnce) {
+		if err := s.insertPlaces(some); err != nil {
 			return err
 		}
 	}
@@ -91,10 +94,32 @@ func ofSession(session, after, last int64, limit int, w *where) (query string, a
 	return query, slices.Concat(found.args, []any{limit}, behind.args, []any{limit, limit})
 }
 
-// insertPlace adds a record to its session's.
-func (s *store) insertPlace(p place) error {
-	s.args = append(s.args[:0], p.session, p.record)
-	return s.run(s.place)
+// placesAtOnce is how many places a statement inserts: 32 cost a third of what one by one they would.
+const placesAtOnce = 32
+
+func insertPlaces(n int) string {
+	return "INSERT INTO session_records(session_id, record) VALUES(?, ?)" + strings.Repeat(", (?, ?)", n-1)
+}
+
+// insertPlaces adds records to their sessions', at most placesAtOnce.
+func (s *store) insertPlaces(some []place) error {
+	if len(some) == placesAtOnce {
+		return s.insertWith(s.places, some)
+	}
+	for i := range some {
+		if err := s.insertWith(s.place, some[i:i+1]); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (s *store) insertWith(stmt *sqlite3.SQLiteStmt, some []place) error {
+	s.args = s.args[:0]
+	for _, p := range some {
+		s.args = append(s.args, p.session, p.record)
+	}
+	return s.run(stmt)
 }
 
 // awaits tells whether records of a session are not in the table yet.

@@ -7,9 +7,11 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"maps"
 	"net/url"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync/atomic"
 
@@ -22,12 +24,13 @@ type store struct {
 	conn    *sqlite3.SQLiteConn
 	begin   *sqlite3.SQLiteStmt
 	commit  *sqlite3.SQLiteStmt
-	record  *sqlite3.SQLiteStmt
+	records map[shape]*sqlite3.SQLiteStmt
 	session *sqlite3.SQLiteStmt
 	block   *sqlite3.SQLiteStmt
 	signed  *sqlite3.SQLiteStmt
 	fact    *sqlite3.SQLiteStmt
 	place   *sqlite3.SQLiteStmt
+	places  *sqlite3.SQLiteStmt
 	args    []driver.Value // of the statement being run
 	named   []driver.NamedValue
 	kept    map[string]*sqlite3.SQLiteStmt // those that are only sometimes run, by their text
@@ -140,23 +143,29 @@ func (s *store) prepareStatements() error {
 	}{
 		{&s.begin, "BEGIN IMMEDIATE"},
 		{&s.commit, "COMMIT"},
-		{&s.record, insertRecord},
 		{&s.session, upsertSession()},
 		{&s.block, "INSERT INTO blocks(level, n, hash) VALUES(?, ?, ?)"},
 		{&s.signed, insertCheckpoint},
 		{&s.fact, "INSERT INTO meta(name, value) VALUES(?, ?) ON CONFLICT(name) DO UPDATE SET value = excluded.value"},
-		{&s.place, "INSERT INTO session_records(session_id, record) VALUES(?, ?)"},
+		{&s.place, insertPlaces(1)},
+		{&s.places, insertPlaces(placesAtOnce)},
 	} {
-		stmt, err := s.conn.Prepare(p.text)
-		if err != nil {
-			return fmt.Errorf("prepare %.20q: %w", p.text, err)
+		var err error
+		if *p.stmt, err = s.prepareOne(p.text); err != nil {
+			return err
 		}
-		*p.stmt = stmt.(*sqlite3.SQLiteStmt)
 	}
+	s.records, s.kept = map[shape]*sqlite3.SQLiteStmt{}, map[string]*sqlite3.SQLiteStmt{}
 	return nil
 }
 
-var insertRecord = "INSERT INTO records(" + recordColumns + ", seed, hash) VALUES(" + marks(recordColumns) + ", ?, ?)"
+func (s *store) prepareOne(text string) (*sqlite3.SQLiteStmt, error) {
+	stmt, err := s.conn.Prepare(text)
+	if err != nil {
+		return nil, fmt.Errorf("prepare %.40q: %w", text, err)
+	}
+	return stmt.(*sqlite3.SQLiteStmt), nil
+}
 
 // insertCheckpoint numbers the checkpoints, so that one that is removed is missed.
 const insertCheckpoint = "INSERT INTO checkpoints(size, n, note) VALUES(?, 1 + ifnull((SELECT n FROM checkpoints ORDER BY size DESC LIMIT 1), 0), ?)"
@@ -202,7 +211,11 @@ func (s *store) insert(r *Record, e *encoder, seed *seed) (hash, error) {
 	s.args = r.appendValues(s.args[:0])
 	e.seal(s.args, seed)
 	s.args = e.appendSeal(s.args)
-	return e.sum, s.run(s.record)
+	stmt, err := s.inserting()
+	if err != nil {
+		return e.sum, err
+	}
+	return e.sum, s.run(stmt)
 }
 
 func (s *store) insertBlock(level int, n int64, root hash) error {
@@ -249,14 +262,9 @@ func (s *store) upsert(v *Session) error {
 func (s *store) change(text string, args ...driver.Value) (rows int64, err error) {
 	stmt := s.kept[text]
 	if stmt == nil {
-		prepared, err := s.conn.Prepare(text)
-		if err != nil {
-			return 0, fmt.Errorf("prepare %.40q: %w", text, err)
+		if stmt, err = s.prepareOne(text); err != nil {
+			return 0, err
 		}
-		if s.kept == nil {
-			s.kept = make(map[string]*sqlite3.SQLiteStmt)
-		}
-		stmt = prepared.(*sqlite3.SQLiteStmt)
 		s.kept[text] = stmt
 	}
 	result, err := stmt.Exec(args)
@@ -329,10 +337,8 @@ func (s *store) lastSeq() (int64, error) {
 // close frees the connection. The last connection to close empties the WAL into the database.
 func (s *store) close() error {
 	var errs []error
-	for _, stmt := range s.kept {
-		errs = append(errs, stmt.Close())
-	}
-	for _, stmt := range []*sqlite3.SQLiteStmt{s.begin, s.commit, s.record, s.session, s.block, s.signed, s.fact, s.place} {
+	for _, stmt := range slices.Concat(slices.Collect(maps.Values(s.records)), slices.Collect(maps.Values(s.kept)),
+		[]*sqlite3.SQLiteStmt{s.begin, s.commit, s.session, s.block, s.signed, s.fact, s.place, s.places}) {
 		if stmt != nil {
 			errs = append(errs, stmt.Close())
 		}
