@@ -19,6 +19,7 @@
 package audit
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -66,10 +67,26 @@ type Options struct {
 
 	// For tests.
 	maxPages *atomic.Int64 // the database may not outgrow this many pages; nil is no bound
+	pace     time.Duration // default strictPace, or RelaxedWindow
 	stall    time.Duration // default stallLimit
 	slow     time.Duration // default slowCommit
 	look     time.Duration // default lookEvery
 	statfs   func(path string) (capacity, error)
+}
+
+// complete puts defaults where nothing is set.
+func (o Options) complete() Options {
+	usual := strictPace
+	if o.Durability == Relaxed {
+		usual = RelaxedWindow
+	}
+	o.pace = cmp.Or(o.pace, usual)
+	o.stall, o.slow, o.look = cmp.Or(o.stall, stallLimit), cmp.Or(o.slow, slowCommit), cmp.Or(o.look, lookEvery)
+	o.Reserve = cmp.Or(o.Reserve, defaultReserve)
+	if o.statfs == nil {
+		o.statfs = spaceOf
+	}
+	return o
 }
 
 // Durability says what a good Receipt promises.

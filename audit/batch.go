@@ -1,6 +1,10 @@
 package audit
 
-import "postern/proxy"
+import (
+	"sync/atomic"
+
+	"postern/proxy"
+)
 
 // batch gathers the events that one commit will keep. It is the Receipt of each of them, so that a
 // receipt costs nothing of its own.
@@ -9,11 +13,21 @@ type batch struct {
 	settled bool          // under Log.mu
 	err     error         // written before done is closed
 	done    chan struct{} // closed when it is known what became of the events
+	came    atomic.Int64  // sessions that wait for it, and those that have ended in it
+	ended   int64         // those that have ended; under Log.mu
+	log     *Log          // nil if it does not gather
 }
 
-// newBatch returns a batch that gathers in the memory of events, after those that are in it.
+// newBatch returns a batch of events.
 func newBatch(events []proxy.Event) *batch {
 	return &batch{events: events, done: make(chan struct{})}
+}
+
+// gather returns a batch that gathers in the memory of spare.
+func (l *Log) gather(spare []proxy.Event) *batch {
+	b := newBatch(spare)
+	b.log = l
+	return b
 }
 
 // settled returns a batch whose Wait returns err at once.
@@ -34,6 +48,7 @@ func (b *batch) settleLocked(err error) {
 
 // Wait implements proxy.Receipt. It never blocks for ever: a commit that takes too long counts as failed.
 func (b *batch) Wait() error {
+	b.come()
 	<-b.done
 	return b.err
 }

@@ -37,10 +37,11 @@ type Log struct {
 	end     error         // of the writer's last commit; read after stopped
 	left    error         // of what it did then; read after done
 
+	company company // that a commit waits for
+
 	mu        sync.Mutex
 	room      sync.Cond     // signalled when the queue has been taken, or will not be
 	gathering *batch        // where Record appends; the next commit
-	enough    int           // events for which it waits no longer: those whom the last commit released, and who came meanwhile
 	grown     chan struct{} // closed and replaced after each commit
 	closed    bool          // Stop was called
 	gone      bool          // Close was
@@ -107,37 +108,22 @@ func assemble(o Options) (*Log, *writer, error) {
 
 func newLog(o Options, reader *Reader) *Log {
 	l := &Log{
-		opts: o, log: o.Logger, reader: reader,
-		wake:      make(chan struct{}, 1),
-		chores:    make(chan *chore),
-		closing:   make(chan struct{}),
-		stopped:   make(chan struct{}),
-		leaving:   make(chan struct{}),
-		done:      make(chan struct{}),
-		gathering: newBatch(nil),
-		grown:     make(chan struct{}),
-		signed:    make(chan struct{}),
-		trouble:   trouble{since: time.Now(), wounded: map[proxy.SessionID]struct{}{}},
+		opts: o.complete(), log: o.Logger, reader: reader,
+		wake:    make(chan struct{}, 1),
+		chores:  make(chan *chore),
+		closing: make(chan struct{}),
+		stopped: make(chan struct{}),
+		leaving: make(chan struct{}),
+		done:    make(chan struct{}),
+		grown:   make(chan struct{}),
+		signed:  make(chan struct{}),
+		trouble: trouble{since: time.Now(), wounded: map[proxy.SessionID]struct{}{}},
 	}
 	if l.log == nil {
 		l.log = slog.New(slog.DiscardHandler)
 	}
-	if l.opts.stall == 0 {
-		l.opts.stall = stallLimit
-	}
-	if l.opts.slow == 0 {
-		l.opts.slow = slowCommit
-	}
-	if l.opts.look == 0 {
-		l.opts.look = lookEvery
-	}
-	if l.opts.Reserve == 0 {
-		l.opts.Reserve = defaultReserve
-	}
-	if l.opts.statfs == nil {
-		l.opts.statfs = spaceOf
-	}
 	l.room.L = &l.mu
+	l.gathering = l.gather(nil)
 	l.keeper = newKeeper(l)
 	reader.grown = l.growth
 	return l
@@ -212,8 +198,12 @@ func (l *Log) Record(ev proxy.Event) proxy.Receipt {
 	}
 	b := l.gathering
 	b.events = append(b.events, ev)
-	if n := len(b.events); n == 1 || n == l.enough || n == queueSize/2 {
+	if n := len(b.events); n == 1 && !l.company.awaited || n == queueSize/2 {
 		l.nudge()
+	}
+	if ev.Kind == proxy.KindEnd { // it will not come back
+		b.ended++
+		b.come()
 	}
 	switch {
 	case l.isWoundedLocked(&ev):
@@ -236,13 +226,6 @@ func (l *Log) Ready() error {
 	return verdict.Wait()
 }
 
-// isEnough reports whether the next commit need not wait for more.
-func (l *Log) isEnough() bool {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return len(l.gathering.events) >= l.enough
-}
-
 // nudge leaves a token for the writer; one is enough.
 func (l *Log) nudge() {
 	select {
@@ -256,7 +239,7 @@ func (l *Log) nudge() {
 func (l *Log) take(spare []proxy.Event, ends bool) (b *batch, lost *losses) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	b, l.gathering = l.gathering, newBatch(spare)
+	b, l.gathering = l.gathering, l.gather(spare)
 	if ends {
 		lost = l.losses.takeEnded()
 	} else {
@@ -271,7 +254,7 @@ func (l *Log) take(spare []proxy.Event, ends bool) (b *batch, lost *losses) {
 func (l *Log) committed(b *batch, seq, records int64, newest Checkpoint, heals bool) (o outage, healed bool) {
 	l.mu.Lock()
 	b.settleLocked(nil)
-	l.enough = min(len(b.events)+len(l.gathering.events), queueSize/2)
+	l.shareLocked(b)
 	l.lastSeq, l.commits, l.records = seq, l.commits+1, l.records+records
 	l.signLocked(newest)
 	close(l.grown)

@@ -224,6 +224,46 @@ func TestRecordKeepsEveryField(t *testing.T) {
 	}
 }
 
+// A commit waits for sessions that the last one released, not for what they said, and not for those that have ended: here
+// it would wait for an hour.
+func TestCommitsWaitOnlyForWhoMayCome(t *testing.T) {
+	l := openLog(t, Options{pace: time.Hour})
+	a, b := newID(), newID()
+	keep(t, l, connect(a))
+	keep(t, l, connect(b))
+	keep(t, l, command(a, "RETR", "1", ""), command(a, "RETR", "1", "+OK"))
+	if l.isSharing() {
+		t.Fatal("one session is alone, however many records it has")
+	}
+	for tries := 0; !l.isSharing(); tries++ {
+		if tries == 1000 {
+			t.Fatal("two sessions at work never share")
+		}
+		together(l, command(a, "NOOP", "", "+OK"), command(b, "NOOP", "", "+OK"))
+	}
+	l.Record(end(a))
+	done := make(chan error)
+	go func() { done <- l.Record(command(b, "NOOP", "", "+OK")).Wait() }()
+	select {
+	case err := <-done:
+		if err != nil {
+			t.Error(err)
+		}
+	case <-time.After(30 * time.Second):
+		t.Error("a session waits for one that has ended")
+	}
+}
+
+// together records events of sessions that wait for them side by side.
+func together(l *Log, events ...proxy.Event) {
+	var all sync.WaitGroup
+	for _, ev := range events {
+		r := l.Record(ev)
+		all.Go(func() { r.Wait() })
+	}
+	all.Wait()
+}
+
 func TestCommitsAreShared(t *testing.T) {
 	l := openLog(t, Options{})
 	const recorders, each = 64, 20

@@ -123,7 +123,7 @@ func (l *Log) breakLocked(err error) (news bool) {
 		l.loseLocked(&l.gathering.events[i])
 	}
 	l.gathering.settleLocked(l.scarErr())
-	l.gathering = newBatch(nil)
+	l.gathering = l.gather(nil)
 	l.lossesLocked().reason = l.reason
 	l.room.Broadcast()
 	return news

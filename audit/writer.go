@@ -10,9 +10,6 @@ import (
 )
 
 const (
-	// pace is the longest time from one commit's end to the next one's begin: those whom it released come back and share
-	// the next. It ends when as many have. After a pause longer than that a commit begins at once.
-	pace = 1500 * time.Microsecond
 	// firstBackoff and lastBackoff bound the time between two attempts to reopen a failing database. The log must be
 	// well within 5 s of the cause's end.
 	firstBackoff = 100 * time.Millisecond
@@ -31,8 +28,6 @@ type writer struct {
 	index   sessionIndex
 	began   time.Time     // the last commit
 	ended   time.Time     // the last commit
-	shared  bool          // it was of more than one event
-	pace    time.Duration // between two commits
 	backoff time.Duration // before the next attempt to reopen
 	healed  time.Time     // when the last one succeeded
 	timer   *time.Timer
@@ -47,11 +42,7 @@ type writer struct {
 
 func newWriter(l *Log, s *store) *writer {
 	w := &writer{
-		log: l, store: s, live: newLive(l.reader),
-		pace: pace, backoff: firstBackoff, timer: time.NewTimer(0), watch: newWatch(l),
-	}
-	if l.opts.Durability == Relaxed {
-		w.pace = RelaxedWindow
+		log: l, store: s, live: newLive(l.reader), backoff: firstBackoff, timer: time.NewTimer(0), watch: newWatch(l),
 	}
 	w.timer.Stop()
 	return w
@@ -94,6 +85,9 @@ func (w *writer) isClosing() bool {
 
 // wait returns when there is something to commit and it is time to.
 func (w *writer) wait() {
+	if w.log.isSharing() && w.share() {
+		return
+	}
 	next := w.watch.due
 	if at, ok := w.nextDue(); ok && at.Before(next) {
 		next = at
@@ -104,9 +98,6 @@ func (w *writer) wait() {
 	case <-w.timer.C:
 	case w.chore = <-w.log.chores:
 	case <-w.log.closing:
-	}
-	if w.log.opts.Durability == Relaxed || w.shared && !w.log.isEnough() {
-		w.pause(w.pace - time.Since(w.ended))
 	}
 }
 
@@ -125,11 +116,8 @@ func (w *writer) isDue(now time.Time) bool {
 	return ok && !now.Before(at)
 }
 
-// pause returns after d, or earlier when enough has gathered or the log closes.
+// pause returns after d, or earlier when the writer is nudged or the log closes.
 func (w *writer) pause(d time.Duration) {
-	if d <= 0 {
-		return
-	}
 	w.timer.Reset(d)
 	defer w.timer.Stop()
 	select {
@@ -174,7 +162,6 @@ func (w *writer) turn(more ...proxy.Event) {
 // fsync left behind in the page cache is anyone's guess.
 func (w *writer) commit(events []proxy.Event, lost *losses) error {
 	w.began = time.Now()
-	w.shared = len(events) > 1 // one who is alone has nobody to wait for
 	seq := w.seq
 	err := w.write(events, lost)
 	w.ended = time.Now()
