@@ -307,6 +307,7 @@ func TestFieldsAreThinnedByAge(t *testing.T) {
 	young := visit{at: now.Add(-20 * day), user: "ada"}.play(t, l)
 	living := visit{at: now.Add(-99 * day), user: "ada", open: true}.play(t, l)
 	probe(t, l, now.Add(-100*day))
+	waitFor(t, "counts of the session that lives", func() bool { s, err := r.Session(t.Context(), living); return err == nil && s.Commands == 5 })
 	if got := shorts(retain(t, l)); got != "messages 9/3 held 0, addresses 15/2 held 0, users 7/1 held 0" {
 		t.Errorf("a run took %s", got)
 	}
