@@ -9,8 +9,9 @@ import (
 
 const (
 	tidyEvery  = 10 * time.Second
-	tidyBelow  = 100     // commands since the last look: the relay rests
-	tidyOctets = 4 << 20 // that are free and not worth less
+	tidyBelow  = 100       // commands since the last look: the relay rests
+	tidyOctets = 512 << 10 // that are spare, and
+	tidyShare  = 8         // one part in so many of what is in use: less is not worth a collection
 )
 
 // tidy gives memory back to the system when the relay has come to rest: the collector keeps as much again as is in use
@@ -25,21 +26,27 @@ func (d *daemon) tidy(ctx context.Context) {
 		case <-tick.C:
 		}
 		commands := d.relay.Stats().Commands
-		if commands-last < tidyBelow && spare() > tidyOctets {
+		if commands-last < tidyBelow && spares() {
 			debug.FreeOSMemory()
 		}
 		last = commands
 	}
 }
 
-// spare returns how many octets the collector holds that are not in use, or will not be once it has looked.
-func spare() uint64 {
+// spares reports whether what is spare is worth a collection.
+func spares() bool {
+	free, live := spare()
+	return free > max(tidyOctets, live/tidyShare)
+}
+
+// spare returns how many octets the collector holds that are not in use, or will not be once it has looked, and how many are.
+func spare() (free, live uint64) {
 	sample := []metrics.Sample{{Name: "/memory/classes/heap/free:bytes"}, {Name: "/memory/classes/heap/objects:bytes"},
 		{Name: "/gc/heap/live:bytes"}}
 	metrics.Read(sample)
-	free, objects, live := sample[0].Value.Uint64(), sample[1].Value.Uint64(), sample[2].Value.Uint64()
-	if objects > live {
+	free, live = sample[0].Value.Uint64(), sample[2].Value.Uint64()
+	if objects := sample[1].Value.Uint64(); objects > live {
 		free += objects - live
 	}
-	return free
+	return free, live
 }
