@@ -5,6 +5,7 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
+	"hash/maphash"
 	"log/slog"
 	"net"
 	"net/netip"
@@ -50,6 +51,7 @@ type Server struct {
 	cut     context.CancelFunc
 	counts  counters
 	probes  probes
+	seed    maphash.Seed   // of links
 	running sync.WaitGroup // sessions
 	poller  poller         // of those that rest
 
@@ -61,10 +63,6 @@ type Server struct {
 	peers     map[link]struct{}    // of the sessions
 	ours      map[link]struct{}    // our backend connections
 }
-
-// link names a connection by both its ends. One end is not enough to know a connection by: the kernel gives the
-// same port to connections that go to different places.
-type link struct{ dialled, accepted netip.AddrPort }
 
 type counters struct {
 	sessions, accepted, refused, handshake, commands, unbacked, received, sent atomic.Int64
@@ -84,6 +82,7 @@ func (s *Server) init() {
 		s.sessions = make(map[*session]struct{})
 		s.addresses = make(map[netip.Prefix]int)
 		s.users = make(map[string]int)
+		s.seed = maphash.MakeSeed()
 		s.peers = make(map[link]struct{})
 		s.ours = make(map[link]struct{})
 	})
@@ -183,7 +182,7 @@ func (s *Server) admit(ss *session) bool {
 	case len(s.sessions) >= s.limits.Sessions+spare:
 		ss.refusal = errFull
 		return false
-	case s.addresses[ss.prefix] >= s.limits.PerAddress+spareAtAddress:
+	case s.addresses[ss.prefix()] >= s.limits.PerAddress+spareAtAddress:
 		ss.refusal = errCrowded
 		return false
 	}
@@ -195,7 +194,7 @@ func (s *Server) admit(ss *session) bool {
 	s.counts.sessions.Add(1)
 	if ss.peer.IsValid() {
 		s.peers[ss.link] = struct{}{}
-		if s.addresses[ss.prefix]++; s.addresses[ss.prefix] > s.limits.PerAddress {
+		if s.addresses[ss.prefix()]++; s.addresses[ss.prefix()] > s.limits.PerAddress {
 			ss.refusal = errCrowded
 		}
 	}
@@ -232,12 +231,15 @@ func (s *Server) leave(ss *session) {
 	}
 	if ss.peer.IsValid() {
 		delete(s.peers, ss.link)
-		if s.addresses[ss.prefix]--; s.addresses[ss.prefix] == 0 {
-			delete(s.addresses, ss.prefix)
+		if s.addresses[ss.prefix()]--; s.addresses[ss.prefix()] == 0 {
+			delete(s.addresses, ss.prefix())
 		}
 	}
 	s.running.Done()
 }
+
+// prefix is the client's address, as it is counted.
+func (s *session) prefix() netip.Prefix { return prefixOf(s.peer.Addr()) }
 
 // prefixOf is what sessions of one client are counted by: an IPv6 host has its /64 to itself.
 func prefixOf(a netip.Addr) netip.Prefix {
@@ -247,29 +249,6 @@ func prefixOf(a netip.Addr) netip.Prefix {
 	}
 	p, _ := a.Prefix(bits)
 	return p
-}
-
-// addOurs notes a backend connection, by which a loop is known: it reports whether one of the sessions is its other
-// end. A session that is accepted later finds it with isOurs.
-func (s *Server) addOurs(l link) (loop bool) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.ours[l] = struct{}{}
-	_, loop = s.peers[l]
-	return loop
-}
-
-func (s *Server) removeOurs(l link) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	delete(s.ours, l)
-}
-
-func (s *Server) isOurs(l link) bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	_, ours := s.ours[l]
-	return ours && l.dialled.IsValid()
 }
 
 // Shutdown stops accepting, lets the commands that are running finish, and ends the sessions. When ctx is

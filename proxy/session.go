@@ -19,7 +19,6 @@ type session struct {
 	listener string
 	peer     netip.AddrPort
 	link     link
-	prefix   netip.Prefix // peer, as it is counted
 	began    time.Time
 	refusal  *ending // why it was let in only to be told no
 
@@ -32,19 +31,19 @@ type session struct {
 	told      bool     // connect is recorded
 	inTLS     bool
 	loggedIn  bool
+	failed    bool      // a login was refused: the backend may yet quote what was tried
+	secretive bool      // credentials were sent after login: what follows may be more of them
+	overfull  bool      // logged in, as one too many of its user
+	early     int       // commands so far
+	refusals  int       // of them, refused by the proxy
+	ahead     int       // how many of the commands in the client's read buffer the backend has already: see follow
 	loginBy   time.Time // when a login must have succeeded
 	idleBy    time.Time // when, after login, the next command must have come
 	quietBy   time.Time // when the backend is watched, the client having sent nothing whole; zero: the wait has not begun
-	early     int       // commands so far
-	ahead     int       // how many of the commands in the client's read buffer the backend has already: see follow
-	refusals  int       // of them, refused by the proxy
-	failed    bool      // a login was refused: the backend may yet quote what was tried
-	secretive bool      // credentials were sent after login: what follows may be more of them
 	claimed   string    // of the last USER command
 	user      string    // of the last USER command that the backend took
 	vouched   []string  // the names in the client's certificate, when they matter
 	owner     string    // of the maildrop, as counted against the limit per user; "" before login
-	overfull  bool      // logged in, as one too many of its user
 	maildrop  maildrop
 	opened    *Event // where client.opening lies, from one to the next; nil while the session rests
 	timestamp []byte // of the greeting, kept to compute APOP
@@ -61,8 +60,7 @@ func newSession(s *Server, conn net.Conn, mode Mode, listener string) *session {
 		began: now, client: newClient(conn, s.limits.Write, &s.counts),
 	}
 	ss.client.record = ss.record
-	ss.link = link{dialled: ss.peer, accepted: addrPort(conn.LocalAddr())}
-	ss.prefix = prefixOf(ss.peer.Addr())
+	ss.link = s.linkOf(ss.peer, addrPort(conn.LocalAddr()))
 	ss.connect = &Event{
 		Session: ss.id, Time: now, Kind: KindConnect, Peer: ss.peer, Listener: listener, Backend: s.Backend,
 	}
@@ -134,7 +132,7 @@ func (s *session) dial() error {
 	}
 	l := s.server.limits
 	s.backend = &backend{
-		conn: conn, socket: newPeeker(conn), link: link{addrPort(conn.LocalAddr()), addrPort(conn.RemoteAddr())},
+		conn: conn, socket: newPeeker(conn), link: s.server.linkOf(addrPort(conn.LocalAddr()), addrPort(conn.RemoteAddr())),
 		writeLimit: l.Write, replyLimit: l.Reply,
 	}
 	s.dialled.Store(&conn)
