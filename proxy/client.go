@@ -12,7 +12,7 @@ import (
 
 // client is the client's leg: lines in, replies out.
 type client struct {
-	socket *socket
+	socket socket
 	conn   net.Conn // POP3 is spoken over it: socket, or TLS over socket
 	tls    *tls.Conn
 
@@ -38,8 +38,9 @@ type client struct {
 const firstLine = 1024 // octets of the read buffer: two commands of the longest kind
 
 func newClient(conn net.Conn, writeLimit time.Duration, total *counters) *client {
-	k := &socket{Conn: conn, limit: writeLimit}
-	return &client{socket: k, conn: k, in: make([]byte, firstLine), total: total}
+	c := &client{socket: socket{Conn: conn, limit: writeLimit}, in: make([]byte, firstLine), total: total}
+	c.conn = &c.socket
+	return c
 }
 
 // next returns the next buffered line without its line end, if there is a whole one. It is good until the

@@ -19,7 +19,7 @@ func (s *session) handshake() (*TLS, error) {
 	}
 	seen := new(TLS)
 	c.socket.seen = seen
-	conn := tls.Server(c.socket, s.server.front)
+	conn := tls.Server(&c.socket, s.server.front)
 	err := shake(conn)
 	c.socket.seen = nil
 	switch {

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"runtime"
 	"runtime/debug"
 	"runtime/metrics"
 	"time"
@@ -27,6 +28,7 @@ func (d *daemon) tidy(ctx context.Context) {
 		}
 		commands := d.relay.Stats().Commands
 		if commands-last < tidyBelow && spares() {
+			runtime.GC() // pools give up with the second collection what they hold
 			debug.FreeOSMemory()
 		}
 		last = commands
