@@ -99,7 +99,8 @@ func first(errs []error) error {
 	return errs[i]
 }
 
-// short is a workload of whole sessions.
+// short is a workload of whole sessions. Clients come from several addresses, since a peer may see the end of a session
+// when the next has begun: nobody's limit of sessions from one address is reached.
 func short(clients int) func(*trial) (sample, error) {
 	return func(t *trial) (sample, error) {
 		var workers []worker
@@ -108,7 +109,8 @@ func short(clients int) func(*trial) (sample, error) {
 		for i := range clients {
 			user := fmt.Sprint(small, "-", i)
 			script := t.drops[small].shortSession(user)
-			work := func() (int64, error) { return 1, t.session(script) }
+			from := net.IPv4(127, 0, 0, byte(1+i/20))
+			work := func() (int64, error) { return 1, t.session(from, script) }
 			warm.Go(func() { _, errs[i] = work() })
 			workers = append(workers, work)
 		}
@@ -119,8 +121,8 @@ func short(clients int) func(*trial) (sample, error) {
 	}
 }
 
-func (t *trial) session(script []exchange) error {
-	c, err := t.dial(nil)
+func (t *trial) session(from net.IP, script []exchange) error {
+	c, err := t.dial(from)
 	if err != nil {
 		return err
 	}
