@@ -20,7 +20,7 @@ func (s *session) handshake() (*TLS, error) {
 	seen := new(TLS)
 	c.socket.seen = seen
 	conn := tls.Server(&c.socket, s.server.front)
-	err := shake(conn)
+	err := conn.Handshake()
 	c.socket.seen = nil
 	switch {
 	case err != nil && isTimeout(err) && s.server.closing.Load():
@@ -34,19 +34,9 @@ func (s *session) handshake() (*TLS, error) {
 	return s.clientFacts(conn.ConnectionState(), seen, time.Since(began)), nil
 }
 
-// shake does conn's handshake in a goroutine of its own, for it needs a stack of 16 KiB and the session is to stay small.
-func shake(conn *tls.Conn) error {
-	failed := make(chan error, 1)
-	go func() {
-		deepen(false)
-		failed <- conn.Handshake()
-	}()
-	return <-failed
-}
-
-// deepen has the stack grow to 16 KiB at once, while there is nothing on it. Doubled whenever it is full it is copied two
-// or three times, at last with most of a handshake on it: that was half of the 2.6 % of a short session that went into
-// growing stacks. That the frame needs the room is enough: nothing is written there.
+// deepen has the stack grow to the 16 KiB of a handshake at once, while there is nothing on it. Doubled whenever it is full
+// it is copied two or three times, at last with most of a handshake on it, which was 2.6 % of a short session. That the
+// frame needs the room is enough: nothing is written there.
 //
 //go:noinline
 func deepen(write bool) {

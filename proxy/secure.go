@@ -66,7 +66,7 @@ func (s *session) secure() error {
 	config := s.server.BackendTLS
 	b.below = &arrived{Conn: b.conn, socket: b.socket}
 	conn := tls.Client(b.below, config)
-	if err := shake(conn); err != nil {
+	if err := conn.Handshake(); err != nil {
 		return s.insecure("tls_failed", inHandshake(err))
 	}
 	b.below.limit = s.server.limits.Write

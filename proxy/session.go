@@ -68,7 +68,10 @@ func newSession(s *Server, conn net.Conn, mode Mode, listener string) *session {
 }
 
 // run is the session's goroutine until its first rest.
-func (s *session) run() { s.proceed(s.begin()) }
+func (s *session) run() {
+	deepen(false)
+	s.proceed(s.begin())
+}
 
 // begin brings both sides together.
 func (s *session) begin() error {
