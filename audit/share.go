@@ -7,7 +7,7 @@ import (
 
 // strictPace is the longest time from one commit's end to the next one's begin: those whom it released come back and
 // share the next. It ends when all have come or ended. After a pause longer than that a commit begins at once.
-const strictPace = 1500 * time.Microsecond
+const strictPace = time.Millisecond
 
 // company is who shares the next commit: a commit costs as much for one session as for many.
 type company struct {
