@@ -254,6 +254,35 @@ func TestCommitsWaitOnlyForWhoMayCome(t *testing.T) {
 	}
 }
 
+// Chores are done between commits, also when each commit is shared and the next has company.
+func TestChoresGetTheirTurn(t *testing.T) {
+	l := openLog(t, Options{})
+	var load sync.WaitGroup
+	stop := make(chan struct{})
+	for range 16 {
+		load.Go(func() {
+			id := newID()
+			keep(t, l, connect(id))
+			for !isClosed(stop) {
+				keep(t, l, command(id, "NOOP", "", "+OK"))
+			}
+		})
+	}
+	defer load.Wait()
+	defer close(stop)
+	waitFor(t, "company", l.isSharing)
+	const chores = 20
+	before := l.Health().Commits
+	for range chores {
+		if err := l.perform(t.Context(), &chore{do: func(*writer) error { return nil }}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if n := l.Health().Commits - before; n > 10*chores {
+		t.Errorf("%d commits went before %d chores", n, chores)
+	}
+}
+
 // together records events of sessions that wait for them side by side.
 func together(l *Log, events ...proxy.Event) {
 	var all sync.WaitGroup

@@ -86,6 +86,10 @@ func (w *writer) isClosing() bool {
 // wait returns when there is something to commit and it is time to.
 func (w *writer) wait() {
 	if w.log.isSharing() && w.share() {
+		select {
+		case w.chore = <-w.log.chores:
+		default:
+		}
 		return
 	}
 	next := w.watch.due
