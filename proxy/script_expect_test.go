@@ -46,11 +46,12 @@ func (x exchange) rows() []string {
 
 // received is all that the client must get, but for the reply to STLS.
 func (s *script) received() string {
-	all := s.greeting
+	var all strings.Builder
+	all.WriteString(s.greeting)
 	for _, x := range s.exchanges {
-		all += x.receive
+		all.WriteString(x.receive)
 	}
-	return all
+	return all.String()
 }
 
 // begin is the proxy's reply to STLS.
