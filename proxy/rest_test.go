@@ -1,11 +1,13 @@
 package proxy
 
 import (
+	"bufio"
 	"context"
 	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"runtime"
 	"strings"
 	"testing"
@@ -82,6 +84,31 @@ func TestEndAtRest(t *testing.T) {
 			}
 		})
 	}
+}
+
+// A good-bye that TLS has taken off the socket together with the last reply is noticed before the session parks.
+func TestGoodByeBehindReply(t *testing.T) {
+	cert, err := testCertificate()
+	if err != nil {
+		t.Fatal(err)
+	}
+	l := listenOnce(t, func(conn net.Conn) {
+		below := &socket{Conn: conn, limit: time.Minute}
+		inner := tls.Server(below, &tls.Config{Certificates: []tls.Certificate{cert}})
+		io.WriteString(inner, "+OK tiny\r\n")
+		bufio.NewReader(inner).ReadString('\n')
+		below.cork()
+		io.WriteString(inner, "+OK\r\n")
+		io.WriteString(inner, "-ERR bye\r\n")
+		below.uncork()
+		io.Copy(io.Discard, inner)
+	})
+	w := newWorld(t, func(s *Server) {
+		s.Backend, s.BackendSecurity = l.Addr().String(), SecurityTLS
+		s.BackendTLS = &tls.Config{InsecureSkipVerify: true}
+	})
+	w.dial().ask("NOOP", "+OK\r\n-ERR bye\r\n")
+	w.rowsWith("end by=backend autologout", 1)
 }
 
 func TestCutAtRest(t *testing.T) {
