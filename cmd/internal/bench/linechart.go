@@ -42,9 +42,9 @@ const (
 // lineStyle is what lines need beside chartStyle.
 const lineStyle = `<style>
 .grid { stroke: #d0d7de } .line { fill: none; stroke-width: 2 } .mark { stroke: none }
-.line.ours { stroke: #0969da } .line.light { stroke: #79b8ff } .line.bar { stroke: #8c959f }
+.line.ours { stroke: #0969da } .line.light { stroke: #79b8ff; stroke-dasharray: 5 3 } .line.bar { stroke: #8c959f }
 @media (prefers-color-scheme: dark) {
-.grid { stroke: #30363d } .line.ours { stroke: #4493f8 } .line.light { stroke: #79c0ff; stroke-dasharray: 5 3 } .line.bar { stroke: #8b949e }
+.grid { stroke: #30363d } .line.ours { stroke: #4493f8 } .line.light { stroke: #79c0ff } .line.bar { stroke: #8b949e }
 }
 </style>
 `
@@ -131,7 +131,7 @@ func (c lineChart) scale() func(float64) float64 {
 	return func(x float64) float64 { return plotLeft + place(x)*(chartWidth-plotLeft-plotRight) }
 }
 
-// ticks are powers of ten, or quarters from 0.
+// ticks are powers of ten, or eighths from 0.
 func (c lineChart) ticks() (all []float64) {
 	least, most := c.span()
 	if c.log {
@@ -141,8 +141,8 @@ func (c lineChart) ticks() (all []float64) {
 		return all
 	}
 	upper := ceiling(most)
-	for i := range 5 {
-		if v := upper * float64(i) / 4; v <= most {
+	for i := range 9 {
+		if v := upper * float64(i) / 8; v <= most {
 			all = append(all, v)
 		}
 	}

@@ -51,7 +51,6 @@ func runScale(ctx context.Context, args []string) error {
 	if s.files, err = raiseFiles(); err != nil {
 		return err
 	}
-	s.fit()
 	if s.dir, err = os.MkdirTemp(s.dir, "scale-"); err != nil {
 		return err
 	}

@@ -23,6 +23,7 @@ const (
 
 // measureSteps measures one step after the other, each with a Postern of its own.
 func (s *scale) measureSteps(ctx context.Context) (steps []step, err error) {
+	s.fit()
 	for _, n := range s.steps {
 		one, err := s.measureStep(ctx, n)
 		if err != nil {
