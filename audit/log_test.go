@@ -283,6 +283,49 @@ func TestChoresGetTheirTurn(t *testing.T) {
 	}
 }
 
+// Who records while a chore is done, between two commits that have company, is not forgotten.
+func TestNobodyIsForgottenBehindAChore(t *testing.T) {
+	l := openLog(t, Options{pace: 50 * time.Millisecond, look: time.Hour})
+	a, b := newID(), newID()
+	keep(t, l, connect(a), connect(b))
+	for range 5 {
+		work := []proxy.Event{command(a, "NOOP", "", "+OK"), command(b, "NOOP", "", "+OK")}
+		waitFor(t, "company", func() bool { together(l, work...); return l.isSharing() })
+		var all sync.WaitGroup
+		all.Go(func() {
+			l.perform(t.Context(), &chore{do: func(*writer) error {
+				receipt, began := l.Record(work[0]), time.Now()
+				all.Go(func() {
+					receipt.Wait()
+					if took := time.Since(began); took > 500*time.Millisecond {
+						t.Errorf("a session waited for %v", took)
+					}
+				})
+				return nil
+			}})
+		})
+		time.Sleep(5 * time.Millisecond) // the writer waits for company, the chore for the writer
+		together(l, work...)
+		all.Wait()
+	}
+}
+
+// A cosignature does not wait for a record that may come.
+func TestCosignatureNeedsNoCompany(t *testing.T) {
+	l := openLog(t, Options{Durability: Relaxed, look: time.Hour})
+	keep(t, l, connect(newID()))
+	waitFor(t, "a commit", func() bool { return l.Health().Commits == 2 })
+	c, _ := l.Newest()
+	w := newCosigner(t, "w")
+	began := time.Now()
+	if err := l.Cosign(t.Context(), c.Size, w.sign(textOf(c), 5)); err != nil {
+		t.Fatal(err)
+	}
+	if took := time.Since(began); took > 10*RelaxedWindow {
+		t.Errorf("it took %v", took)
+	}
+}
+
 // together records events of sessions that wait for them side by side.
 func together(l *Log, events ...proxy.Event) {
 	var all sync.WaitGroup

@@ -22,9 +22,12 @@ func (b *batch) come() {
 	}
 }
 
-// shareLocked lets the next commit wait for those whom b, which is on disk, releases.
+// shareLocked lets the next commit wait for those whom b, which is on disk, releases. Only unshare ends that, though the
+// commit of a chore may come in between: who has come first since then did not nudge.
 func (l *Log) shareLocked(b *batch) {
-	l.company.awaited = l.opts.Durability == Relaxed
+	if l.opts.Durability == Relaxed {
+		l.company.awaited = true
+	}
 	if released := b.came.Load() - b.ended; released > 1 { // who is alone has nobody to wait for
 		l.company.awaited = true
 		l.company.enough.Store(released + l.gathering.came.Load())
@@ -55,11 +58,12 @@ func (l *Log) unshare() bool {
 	return len(l.gathering.events) > 0
 }
 
-// share waits for those whom the last commit released, and reports whether anything has come.
-func (w *writer) share() bool {
+// share waits for those whom the last commit released, and reports whether there may be anything to commit: what it was
+// nudged for meanwhile need not be an event.
+func (w *writer) share() (news bool) {
 	end := w.ended.Add(w.log.opts.pace)
 	for time.Now().Before(end) && !w.log.isEnough() && !w.isClosing() {
-		w.pause(time.Until(end))
+		news = w.pause(time.Until(end)) || news
 	}
-	return w.log.unshare()
+	return w.log.unshare() || news
 }

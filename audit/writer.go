@@ -120,15 +120,17 @@ func (w *writer) isDue(now time.Time) bool {
 	return ok && !now.Before(at)
 }
 
-// pause returns after d, or earlier when the writer is nudged or the log closes.
-func (w *writer) pause(d time.Duration) {
+// pause returns after d, or earlier when the writer is nudged, which it reports, or the log closes.
+func (w *writer) pause(d time.Duration) (nudged bool) {
 	w.timer.Reset(d)
 	defer w.timer.Stop()
 	select {
 	case <-w.timer.C:
 	case <-w.log.wake:
+		nudged = true
 	case <-w.log.closing:
 	}
+	return nudged
 }
 
 // turn commits what was gathered, then more, and tells those who wait.
