@@ -1,10 +1,12 @@
 package proxy
 
 import (
+	"cmp"
 	"net"
 	"os"
 	"sync"
 	"syscall"
+	"time"
 )
 
 // poller wakes sessions that rest: one epoll and one goroutine for all of them. The zero poller is ready; it begins with
@@ -63,15 +65,14 @@ func (p *poller) beginLocked() error {
 	if err != nil {
 		return err
 	}
-	if err := syscall.SetNonblock(fd, true); err != nil {
-		syscall.Close(fd)
+	syscall.SetNonblock(fd, true) // or Go's poller does not take it
+	epoll := os.NewFile(uintptr(fd), "epoll")
+	raw, err := epoll.SyscallConn()
+	if err = cmp.Or(err, epoll.SetReadDeadline(time.Time{})); err != nil { // it has not: nobody would be woken
+		epoll.Close()
 		return err
 	}
-	p.fd, p.epoll = fd, os.NewFile(uintptr(fd), "epoll")
-	raw, err := p.epoll.SyscallConn()
-	if err != nil {
-		return err
-	}
+	p.fd, p.epoll = fd, epoll
 	p.running.Go(func() { p.run(raw) })
 	return nil
 }

@@ -67,7 +67,7 @@ func (s *session) rest() error {
 
 // parks reports whether both sides can tell of news while nobody reads.
 func (s *session) parks() bool {
-	return tells(s.client.socket.Conn) && tells(s.backend.socket.conn)
+	return !s.restless && tells(s.client.socket.Conn) && tells(s.backend.socket.conn)
 }
 
 func tells(conn net.Conn) bool {
@@ -84,7 +84,8 @@ func (s *session) park() {
 	s.parking.parked = true
 	s.parking.alarm = time.AfterFunc(time.Until(s.deadline()), s.unpark)
 	if !s.listen(s.client.socket.Conn) || !s.listen(s.backend.socket.conn) || s.server.closing.Load() {
-		s.unparkLocked() // to find out what is wrong
+		s.restless = true // or it would try a hundred times a second
+		s.unparkLocked()  // to find out what is wrong
 	}
 }
 

@@ -123,10 +123,11 @@ func (s *Server) Serve(l net.Listener, mode Mode, name string) error {
 // warnEvery is how often a shortage that lasts is told of: accepting is tried many times a second.
 const warnEvery = time.Minute
 
-// passing reports whether an error of Accept says nothing of the listener itself.
+// passing reports whether an error of Accept says nothing of the listener itself. ENOSPC is of epoll, which has a bound
+// on what one user may watch.
 func passing(err error) bool {
 	for _, e := range []error{syscall.EMFILE, syscall.ENFILE, syscall.ENOBUFS, syscall.ENOMEM,
-		syscall.ECONNABORTED, syscall.EPROTO} {
+		syscall.ENOSPC, syscall.ECONNABORTED, syscall.EPROTO} {
 		if errors.Is(err, e) {
 			return true
 		}

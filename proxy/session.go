@@ -34,6 +34,7 @@ type session struct {
 	failed    bool      // a login was refused: the backend may yet quote what was tried
 	secretive bool      // credentials were sent after login: what follows may be more of them
 	overfull  bool      // logged in, as one too many of its user
+	restless  bool      // it could not park, and keeps its goroutine from then on
 	early     int       // commands so far
 	refusals  int       // of them, refused by the proxy
 	ahead     int       // how many of the commands in the client's read buffer the backend has already: see follow

@@ -13,12 +13,18 @@ import (
 	"time"
 )
 
-// starved is a listener that has no descriptor for anybody until it is closed.
-type starved struct{ closed atomic.Bool }
+// starved is a listener that has no descriptor, or now and then no room in epoll, for anybody until it is closed.
+type starved struct {
+	closed atomic.Bool
+	tried  int
+}
 
 func (l *starved) Accept() (net.Conn, error) {
 	if l.closed.Load() {
 		return nil, net.ErrClosed
+	}
+	if l.tried++; l.tried%100 == 0 {
+		return nil, &net.OpError{Op: "accept", Err: syscall.ENOSPC}
 	}
 	return nil, &net.OpError{Op: "accept", Err: syscall.EMFILE}
 }
