@@ -62,6 +62,9 @@ func (w *writer) work() {
 		c.done <- fmt.Errorf("%w: %s", proxy.ErrNotRecorded, w.log.Health().Err)
 		return
 	}
+	b := newBatch(nil)
+	stall := time.AfterFunc(w.log.opts.stall, func() { w.log.stalled(b) })
+	defer stall.Stop()
 	if c.alone != nil {
 		began := time.Now()
 		err := c.alone(w)
@@ -73,11 +76,8 @@ func (w *writer) work() {
 		c.done <- errStale
 		return
 	}
-	b := newBatch(nil)
-	stall := time.AfterFunc(w.log.opts.stall, func() { w.log.stalled(b) })
 	seq := w.seq
 	err := w.transact(c.do)
-	stall.Stop()
 	c.took, c.seq = time.Since(w.began), w.seq
 	if err != nil {
 		w.failed(err, b, nil)

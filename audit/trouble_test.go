@@ -293,6 +293,30 @@ func TestStall(t *testing.T) {
 	wantStory(t, l.opts.Path, "start connect state:failing state:recovered connect")
 }
 
+// So it is with what is done between two commits, in a transaction of its own or in none.
+func TestAChoreThatStalls(t *testing.T) {
+	l := openLog(t, Options{stall: 50 * time.Millisecond})
+	stalls := func(*writer) error {
+		told := make(chan error, 1)
+		go func() { told <- l.Record(connect(newID())).Wait() }()
+		select {
+		case err := <-told:
+			if !errors.Is(err, proxy.ErrNotRecorded) {
+				t.Errorf("behind a chore that takes too long: %v", err)
+			}
+		case <-time.After(5 * time.Second):
+			t.Error("nobody is told")
+		}
+		return nil
+	}
+	for _, c := range []*chore{{do: stalls}, {alone: stalls}} {
+		if err := l.perform(t.Context(), c); err != nil {
+			t.Error(err)
+		}
+		waitFor(t, "recovery", func() bool { return l.Health().OK })
+	}
+}
+
 // lockDatabase takes SQLite's own write lock, as a meddler would.
 func lockDatabase(t *testing.T, path string) (release func()) {
 	t.Helper()
