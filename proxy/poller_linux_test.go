@@ -1,19 +1,24 @@
 package proxy
 
 import (
-	"os"
 	"runtime/metrics"
+	"syscall"
 	"testing"
 	"time"
 )
 
-// A session that the poller cannot take, for the kernel is short of something, keeps its goroutine and does not try over
-// and over.
+// A session that the poller cannot take, here for want of a descriptor, keeps its goroutine and does not try over and over.
 func TestNoPollerForASession(t *testing.T) {
 	w := newWorld(t, nil)
-	w.server.poller.fd = -1
-	w.server.poller.epoll, _ = os.Open(os.DevNull)
 	c := w.login()
+	var limit syscall.Rlimit
+	if err := syscall.Getrlimit(syscall.RLIMIT_NOFILE, &limit); err != nil {
+		t.Fatal(err)
+	}
+	if err := syscall.Setrlimit(syscall.RLIMIT_NOFILE, &syscall.Rlimit{Cur: 3, Max: limit.Max}); err != nil {
+		t.Fatal(err)
+	}
+	defer syscall.Setrlimit(syscall.RLIMIT_NOFILE, &limit)
 	time.Sleep(2 * quiet)
 	before := created()
 	time.Sleep(time.Second)
