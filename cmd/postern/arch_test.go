@@ -24,7 +24,7 @@ const testSupport = "tlsup/acmetest"
 var arrows = map[string][]string{
 	"cmd/postern": {"audit", "audit/anchor", "cmd/internal/config", "cmd/internal/control", "cmd/internal/popd", "cmd/internal/show",
 		"cmd/internal/traffic", "proxy", "tlsup", "web"},
-	"cmd/internal/bench":   {"proxy", "tlsup"}, // a program of its own, no part of postern
+	"cmd/internal/bench":   {"audit", "proxy", "tlsup"}, // a program of its own, no part of postern
 	"cmd/internal/config":  nil,
 	"cmd/internal/control": nil,
 	"cmd/internal/peers":   nil,
