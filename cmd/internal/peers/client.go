@@ -6,11 +6,14 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"slices"
+	"strings"
 	"testing"
+	"time"
 )
 
 // Client is a real mail client that fetches a whole maildrop and leaves it on the server.
@@ -81,16 +84,27 @@ func (c Client) Fetch(t testing.TB, target Target, count int) [][]byte {
 
 // run runs the client's program in the job's folder and returns what it printed.
 func (j job) run(stdin string, args ...string) ([]byte, error) {
-	cmd := exec.CommandContext(j.ctx, j.bin, args...)
-	cmd.Dir = j.dir
-	cmd.Env = append(os.Environ(), "HOME="+j.dir, "LC_ALL=C.UTF-8")
-	cmd.Stdin = bytes.NewReader([]byte(stdin))
-	var out, errs bytes.Buffer
-	cmd.Stdout, cmd.Stderr = &out, &errs
-	if err := cmd.Run(); err != nil {
-		return nil, fmt.Errorf("%w: %s%s", errors.Join(err, j.ctx.Err()), tail(errs.Bytes()), tail(out.Bytes()))
+	var out bytes.Buffer
+	err := j.pipe(strings.NewReader(stdin), &out, args)
+	if err != nil {
+		return nil, fmt.Errorf("%w%s", err, tail(out.Bytes()))
 	}
 	return out.Bytes(), nil
+}
+
+// pipe is run with an input and an output of the caller's.
+func (j job) pipe(stdin io.Reader, stdout io.Writer, args []string) error {
+	cmd := exec.CommandContext(j.ctx, j.bin, args...)
+	cmd.WaitDelay = time.Second
+	cmd.Dir = j.dir
+	cmd.Env = append(os.Environ(), "HOME="+j.dir, "LC_ALL=C.UTF-8")
+	cmd.Stdin = stdin
+	var errs bytes.Buffer
+	cmd.Stdout, cmd.Stderr = stdout, &errs
+	if err := cmd.Run(); err != nil {
+		return fmt.Errorf("%w: %s", errors.Join(err, j.ctx.Err()), tail(errs.Bytes()))
+	}
+	return nil
 }
 
 // write puts a file, private as clients demand, into the job's folder.

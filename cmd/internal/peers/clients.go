@@ -3,7 +3,9 @@ package peers
 import (
 	"bufio"
 	"bytes"
+	"context"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"strings"
@@ -198,13 +200,13 @@ func perlNetPOP3(j job) ([][]byte, error) {
 	return chunks(out)
 }
 
-// openssl is a TLS pipe: all commands are written at once, and the replies are told apart here.
+// openssl is a TLS pipe: all commands are written at once, and the replies are told apart here. Only QUIT waits until the
+// mail is there: of 20 MB on their way to a busy client Dovecot's good-bye cut off the end.
 func openssl(j job) ([][]byte, error) {
 	commands := []string{"USER " + j.User, "PASS " + j.Password}
 	for n := range j.count {
 		commands = append(commands, fmt.Sprintf("RETR %d", n+1))
 	}
-	commands = append(commands, "QUIT")
 	args := []string{"s_client", "-quiet", "-verify_return_error", "-CAfile", j.CAFile, "-connect", j.Addr}
 	if j.Mode == STLS {
 		args = append(args, "-starttls", "pop3")
@@ -212,11 +214,45 @@ func openssl(j job) ([][]byte, error) {
 	if j.Own.Cert != "" {
 		args = append(args, "-cert", j.Own.Cert, "-key", j.Own.Key)
 	}
-	out, err := j.run(strings.Join(commands, "\r\n")+"\r\n", args...)
-	if err != nil {
+	out := &bodies{left: j.count, whole: make(chan struct{})}
+	stdin := io.MultiReader(strings.NewReader(strings.Join(commands, "\r\n")+"\r\n"), until{out.whole, j.ctx}, strings.NewReader("QUIT\r\n"))
+	if err := j.pipe(stdin, out, args); err != nil {
 		return nil, err
 	}
-	return splitReplies(j.Mode, commands, out)
+	return splitReplies(j.Mode, append(commands, "QUIT"), out.all)
+}
+
+// bodies is what a server says. It closes whole when as many multi-line replies have ended as are left.
+type bodies struct {
+	all   []byte
+	left  int
+	whole chan struct{}
+}
+
+func (b *bodies) Write(p []byte) (int, error) {
+	const terminator = "\r\n.\r\n"
+	seen := max(0, len(b.all)-len(terminator)+1) // the last octets of it may be the first of one
+	b.all = append(b.all, p...)
+	if b.left > 0 {
+		if b.left -= bytes.Count(b.all[seen:], []byte(terminator)); b.left <= 0 {
+			close(b.whole)
+		}
+	}
+	return len(p), nil
+}
+
+// until is an input without anything in it, which ends when c closes or ctx ends.
+type until struct {
+	c   <-chan struct{}
+	ctx context.Context
+}
+
+func (u until) Read([]byte) (int, error) {
+	select {
+	case <-u.c:
+	case <-u.ctx.Done():
+	}
+	return 0, io.EOF
 }
 
 // splitReplies returns the contents of the RETRs among commands.
