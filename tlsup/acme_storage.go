@@ -64,3 +64,26 @@ func (s acmeStorage) List(ctx context.Context, prefix string, recursive bool) ([
 func (s acmeStorage) Stat(ctx context.Context, key string) (certmagic.KeyInfo, error) {
 	return s.FileStorage.Stat(ctx, s.place(key))
 }
+
+// registering begins the names of the locks under which certmagic registers an account. The rest is an address that the
+// account may have.
+const registering = "register_acme_account"
+
+// lock is the name of a lock. There is one account, and so one lock for who registers it: without an address certmagic
+// takes the folder that another order is just making for one, and two accounts would share its two files.
+func lock(name string) string {
+	if strings.HasPrefix(name, registering) {
+		return registering
+	}
+	return name
+}
+
+// Lock implements certmagic.Locker.
+func (s acmeStorage) Lock(ctx context.Context, name string) error {
+	return s.FileStorage.Lock(ctx, lock(name))
+}
+
+// Unlock implements certmagic.Locker.
+func (s acmeStorage) Unlock(ctx context.Context, name string) error {
+	return s.FileStorage.Unlock(ctx, lock(name))
+}

@@ -1,10 +1,12 @@
 package tlsup
 
 import (
+	"context"
 	"crypto/tls"
 	"encoding/base64"
 	"errors"
 	"fmt"
+	"log/slog"
 	"math/big"
 	"net"
 	"net/http"
@@ -15,6 +17,8 @@ import (
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"github.com/caddyserver/certmagic"
 
 	"postern/tlsup/acmetest"
 )
@@ -266,5 +270,24 @@ func TestACMEOnDemandPatience(t *testing.T) {
 	}
 	if took := time.Since(start); took > orderWait {
 		t.Errorf("twenty clients waited %v", took)
+	}
+}
+
+// One order registers the account at a time, whichever address each takes it to have.
+func TestACMEAccountIsRegisteredOnce(t *testing.T) {
+	s := acmeStorage{FileStorage: &certmagic.FileStorage{Path: t.TempDir()}, folder: ecdsaFolder, log: slog.New(slog.DiscardHandler)}
+	if err := s.Lock(t.Context(), registering); err != nil {
+		t.Fatal(err)
+	}
+	soon, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
+	defer cancel()
+	if err := s.Lock(soon, registering+"_default"); !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("two register at once: %v", err)
+	}
+	if err := s.Unlock(t.Context(), registering); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Lock(t.Context(), registering+"_default"); err != nil {
+		t.Error(err)
 	}
 }
