@@ -24,7 +24,7 @@ func (v *verifier) conclude(ctx context.Context) error {
 			return err
 		}
 	}
-	return v.lens.within(func() error {
+	err := v.lens.within(func() error {
 		for _, check := range []func() error{v.checkBlocks, v.checkOutside, v.checkHoles, v.checkTail, v.checkMeta, v.checkCover, v.checkHolds} {
 			if err := check(); err != nil {
 				return err
@@ -32,6 +32,7 @@ func (v *verifier) conclude(ctx context.Context) error {
 		}
 		return nil
 	})
+	return errors.Join(err, v.checkKeyFile(ctx))
 }
 
 // checkBlocks looks at the rows of blocks that are not one of a stretch.
@@ -191,14 +192,9 @@ func (v *verifier) checkTail() error {
 
 // checkMeta compares what is kept of the log as a whole with what its records say.
 func (v *verifier) checkMeta() error {
-	const newest = "SELECT arg FROM records WHERE seq > ? AND kind IN ('start', 'key') ORDER BY seq DESC LIMIT 1"
-	key := v.keys.current
-	row, err := v.lens.one(newest, 1, v.last)
+	key, err := v.keyInForce()
 	if err != nil {
 		return err
-	}
-	if row != nil {
-		key, _ = row[0].(string)
 	}
 	indexed, err := v.checkIndexed()
 	if err != nil {
@@ -233,7 +229,18 @@ func (v *verifier) checkMeta() error {
 		v.findings.add(Finding{Table: "meta", Key: "name " + metaKey, What: wasBroken, at: 1, Detail: "no key that was given vouches for " +
 			key + ", which the log is signed with; it was begun with " + v.keys.first})
 	}
-	return errors.Join(err, v.checkKeyFile(key))
+	return err
+}
+
+// keyInForce returns the key that the records say the log is signed with by now.
+func (v *verifier) keyInForce() (string, error) {
+	const query = "SELECT arg FROM records WHERE seq > ? AND kind IN ('start', 'key') ORDER BY seq DESC LIMIT 1"
+	row, err := v.lens.one(query, 1, v.last)
+	if err != nil || row == nil {
+		return v.keys.current, err
+	}
+	key, _ := row[0].(string)
+	return key, nil
 }
 
 // checkIndexed returns what the row is to say up to which record the index of sessions is complete: what it says, if that can
@@ -253,23 +260,35 @@ func (v *verifier) checkIndexed() (string, error) {
 	return says, nil
 }
 
-// checkKeyFile compares the key in force with the one that lies beside the log, if it can be read.
-func (v *verifier) checkKeyFile(key string) error {
+// checkKeyFile compares the key in force with the one that lies beside the log, if it can be read. A rotation puts its key in
+// the file of the next one, then on record, then in its place: while the records name one key, it lies in one of the two files
+// if the next one's is read first.
+func (v *verifier) checkKeyFile(ctx context.Context) error {
 	path := KeyPath(v.opts.Path)
-	k, err := readKey(path)
-	switch {
-	case errors.Is(err, fs.ErrNotExist), errors.Is(err, fs.ErrPermission):
-		return nil
-	case err != nil:
-		v.note("%v", err)
-		return nil
+	for {
+		key, err := v.keyInForce()
+		if err != nil || v.last == 0 {
+			return err
+		}
+		next, nextErr := readKey(nextKey(path))
+		k, err := readKey(path)
+		switch {
+		case errors.Is(err, fs.ErrNotExist), errors.Is(err, fs.ErrPermission):
+			return nil
+		case err != nil:
+			v.note("%v", err)
+			return nil
+		case k.verifier == key, nextErr == nil && next.verifier == key:
+			return nil
+		}
+		now, err := v.keyInForce()
+		if err = errors.Join(err, ctx.Err()); err != nil {
+			return err
+		}
+		if now == key {
+			v.findings.add(Finding{Table: "meta", Key: "name " + metaKey, What: wasBroken, at: v.keys.since,
+				Detail: "the log says that it is signed with " + key + ", and the key in " + path + " is another one"})
+			return nil
+		}
 	}
-	if next, err := readKey(nextKey(path)); err == nil && next.verifier == key {
-		return nil // a rotation that is being finished
-	}
-	if k.verifier != key && v.last > 0 {
-		v.findings.add(Finding{Table: "meta", Key: "name " + metaKey, What: wasBroken, at: v.keys.since,
-			Detail: "the log says that it is signed with " + key + ", and the key in " + path + " is another one"})
-	}
-	return nil
 }

@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -497,6 +498,82 @@ func TestNoFalseAlarm(t *testing.T) {
 	}
 	cancel()
 	all.Wait()
+}
+
+// Keys change while a log is verified: what is read of it and the file with the key are never of one moment.
+func TestNoFalseAlarmWhileKeysRotate(t *testing.T) {
+	l := openLog(t, Options{})
+	ctx, cancel := context.WithCancel(t.Context())
+	var rotations atomic.Int64
+	done := make(chan error, 1)
+	go func() {
+		for ctx.Err() == nil {
+			if _, err := l.RotateKey(ctx, "root"); err != nil && ctx.Err() == nil {
+				done <- err
+				return
+			}
+			rotations.Add(1)
+		}
+		done <- nil
+	}()
+	for n := 0; (n < 100 || rotations.Load() < 100) && !t.Failed() && len(done) == 0; n++ {
+		wantGood(t, VerifyOptions{Path: l.opts.Path, Keep: true})
+	}
+	cancel()
+	if err := <-done; err != nil {
+		t.Error(err)
+	}
+}
+
+// What a verification leaves can be read again, however often the key was changed and whoever has cosigned.
+func TestVerifiedOfManyKeys(t *testing.T) {
+	path, _ := longLog(t)
+	wantGood(t, VerifyOptions{Path: path, Keep: true})
+	v, err := readVerified(VerifiedPath(path))
+	if err != nil {
+		t.Fatal(err)
+	}
+	last := v.key()
+	for len(v.Keys) < 5000 {
+		v.Keys = append(v.Keys, last)
+	}
+	const witnesses = 90 // a note has at most 100 signatures
+	v.Checkpoint += strings.Repeat("— "+strings.Repeat("w", (maxNote-len(v.Checkpoint))/witnesses-20)+" AAAAAAAA\n", witnesses)
+	if err := v.write(path); err != nil {
+		t.Fatal(err)
+	}
+	if again, err := readVerified(VerifiedPath(path)); err != nil || len(again.Keys) != maxKeys || again.key() != last {
+		t.Errorf("got %v", err)
+	}
+}
+
+// A verification goes on where the last one ended, which is here the end of a block, and there is no newer checkpoint.
+func TestGoingOnAtTheEndOfABlock(t *testing.T) {
+	l := openLog(t, Options{})
+	id := newID()
+	events := []proxy.Event{connect(id)}
+	for len(events) < 4*blockSize-2 { // beside these there are the start of the log and the next key
+		events = append(events, command(id, "NOOP", "", "+OK"))
+	}
+	keep(t, l, events...)
+	rotate(t, l) // which signs
+	if v := wantGood(t, VerifyOptions{Path: l.opts.Path, Keep: true}); v.Last != 4*blockSize || v.Unsigned != 0 {
+		t.Fatalf("%+v", v)
+	}
+	keep(t, l, command(id, "NOOP", "", "+OK"))
+	if v := wantGood(t, VerifyOptions{Path: l.opts.Path}); v.First != 4*blockSize+1 || v.Unsigned > 1 {
+		t.Errorf("%+v", v)
+	}
+	forged := crash(t, l)
+	copyFile(t, VerifiedPath(l.opts.Path), VerifiedPath(forged))
+	f := newForger(t, forged)
+	if _, err := f.change("DELETE FROM checkpoints WHERE size >= ?", int64(4*blockSize)); err != nil {
+		t.Fatal(err)
+	}
+	if err := f.close(); err != nil {
+		t.Fatal(err)
+	}
+	wantFirst(t, VerifyOptions{Path: forged}, "checkpoints", sizeKey(4*blockSize+1), wasRemoved)
 }
 
 func TestVerifyEndsWithItsContext(t *testing.T) {

@@ -5,7 +5,6 @@ import (
 	"database/sql/driver"
 	"errors"
 	"fmt"
-	"slices"
 	"time"
 
 	"postern/proxy"
@@ -99,7 +98,7 @@ func (p *reaper) finish(ctx context.Context, r *rule, t *Taken) error {
 	sum := *t
 	c := &chore{
 		do:    func(w *writer) error { return w.reap(r, cuts, &sum, p.by) },
-		stale: func(w *writer) bool { return w.holds != p.holds || w.index.awaitsAny(cuts) },
+		stale: func(w *writer) bool { return w.holds != p.holds },
 	}
 	if err := p.perform(ctx, c); err != nil {
 		return err
@@ -128,7 +127,8 @@ func (p *reaper) recover(ctx context.Context, s *sweep, err error) error {
 	return p.learn(ctx, s)
 }
 
-// learn tells the sweep of the holds in force, and has all records be found by their session. The number of the holds comes
+// learn tells the sweep of the holds in force, and has all records be found by their session, or rules would take those of
+// the last second for live. The number of the holds comes
 // first: if they change in between, the chores that follow are refused.
 func (p *reaper) learn(ctx context.Context, s *sweep) (err error) {
 	if err := p.log.perform(ctx, &chore{do: func(w *writer) error {
@@ -139,13 +139,6 @@ func (p *reaper) learn(ctx context.Context, s *sweep) (err error) {
 	}
 	s.custody.holds, err = selectHolds(ctx, p.log.reader.db)
 	return err
-}
-
-// awaitsAny tells whether one of the pieces is of a session with records that are not in the index.
-func (x *sessionIndex) awaitsAny(cuts []*piece) bool {
-	return len(x.waiting) > 0 && slices.ContainsFunc(cuts, func(cut *piece) bool {
-		return cut.unit.session != 0 && x.awaits(cut.unit.session)
-	})
 }
 
 // reap does what the pieces say, and records it.

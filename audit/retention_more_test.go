@@ -229,3 +229,43 @@ func TestRetentionOnAFullDisk(t *testing.T) {
 	}
 	wantVerified(t, path)
 }
+
+// What is read of a session while its last records are not in the index is not all of it: the rules leave it for later.
+func TestASessionIsTakenWhole(t *testing.T) {
+	l := openLog(t, Options{Retention: Rules{Sessions: 365 * day}})
+	at := time.Now().Add(-400 * day)
+	id := proxy.NewSessionID(at)
+	events := []proxy.Event{connect(id), login(id, "ada", proxy.LoginOK), dele(id, 1), end(id)}
+	for i := range events {
+		events[i].Time = at
+	}
+	keep(t, l, events[:2]...)
+	read := func() (found unit) {
+		err := units(t.Context(), l.reader.db, 0, time.Now().UnixNano(), func(u *unit) (bool, error) { found = *u; return false, nil })
+		if err != nil || found.session != int64(id) {
+			t.Errorf("got %+v, %v", found, err)
+		}
+		return found
+	}
+	err := l.perform(t.Context(), &chore{alone: func(w *writer) error {
+		index := func(w *writer) error { return w.index.save(w.store, w.began, w.seq, true) }
+		if err := errors.Join(w.transact(index), w.commit(events[2:], nil)); err != nil {
+			return err
+		}
+		if u := read(); !u.live || u.records != 2 {
+			t.Errorf("of a session half of which is in the index there is %+v", u)
+		}
+		err := w.transact(index)
+		if u := read(); u.live || u.records != 4 {
+			t.Errorf("of a session that is in the index there is %+v", u)
+		}
+		return err
+	}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := shorts(retain(t, l)); got != "sessions 4/1 held 0" {
+		t.Errorf("a run took %s", got)
+	}
+	wantGood(t, full(l.opts.Path))
+}

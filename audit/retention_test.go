@@ -503,3 +503,14 @@ func TestSpaceIsGivenBack(t *testing.T) {
 	wantSound(t, path)
 	openLog(t, Options{Path: path}).Close()
 }
+
+// A session without records, which has its row only, does not count in the span that a run has taken.
+func TestTakenSpan(t *testing.T) {
+	var all Taken
+	for _, u := range []unit{{session: 1, first: 10, final: 12, records: 3}, {session: 2}, {session: 3, first: 20, final: 21, records: 2}} {
+		all.add(&u, u.first, u.final, u.records, 0)
+	}
+	if all.First != 10 || all.Last != 21 || all.Records != 5 {
+		t.Errorf("%+v", all)
+	}
+}

@@ -107,9 +107,9 @@ type Taken struct {
 	Held     int64     `json:"held,omitzero"`   // sessions and records of none that a legal hold keeps from the rule
 }
 
-// add counts what is taken of u.
+// add counts what is taken of u. A session may have no record, only its row.
 func (t *Taken) add(u *unit, first, last, records, octets int64) {
-	if t.First == 0 || first < t.First {
+	if first > 0 && (t.First == 0 || first < t.First) {
 		t.First = first
 	}
 	t.Last = max(t.Last, last)

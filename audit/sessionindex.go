@@ -121,8 +121,3 @@ func (s *store) insertWith(stmt *sqlite3.SQLiteStmt, some []place) error {
 	}
 	return s.run(stmt)
 }
-
-// awaits tells whether records of a session are not in the table yet.
-func (x *sessionIndex) awaits(session int64) bool {
-	return slices.ContainsFunc(x.waiting, func(p place) bool { return p.session == session })
-}

@@ -10,7 +10,7 @@ import (
 type unit struct {
 	session       int64 // 0: a record of no session
 	started, last int64 // when its first record was made, and its last, in Unix nanoseconds
-	live          bool
+	live          bool  // it has not ended, or not all of its records are in the index yet
 	records       int64
 	first, final  int64 // their numbers
 	octets        int64 // about, that they take up
@@ -42,7 +42,8 @@ const aloneKinds = "session = 0 AND kind NOT IN ('start', 'key', 'retention', 'h
 const octetsOf = `150 + length(arg) + length(text) + length(uid) + length(user) + length(detail) + length(listener) + length(backend) +
 	ifnull(length(tls), 0) + ifnull(length(backend_tls), 0) + ifnull(length(mail), 0) + length(subject) + length(fingerprint)`
 
-const selectSessionUnits = `SELECT s.id, s.started, max(s.ended, ifnull(max(r.time), 0)), s.ended = 0, count(r.seq), ifnull(min(r.seq), 0),
+const selectSessionUnits = `SELECT s.id, s.started, max(s.ended, ifnull(max(r.time), 0)),
+	s.ended = 0 OR s.id IN (SELECT session FROM records WHERE seq > (` + selectIndexed + `)), count(r.seq), ifnull(min(r.seq), 0),
 	ifnull(max(r.seq), 0), ifnull(sum(` + octetsOf + `), 0)
 	FROM (SELECT id, started, ended FROM sessions WHERE (started, id) > (?, ?) AND started < ? ORDER BY started, id LIMIT ?) s
 	LEFT JOIN session_records p ON p.session_id = s.id LEFT JOIN records r ON r.seq = p.record

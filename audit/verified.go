@@ -21,11 +21,14 @@ func VerifiedPath(path string) string { return strings.TrimSuffix(path, ".db") +
 type verified struct {
 	Checkpoint string    `json:"checkpoint"` // as signed
 	FirstKey   string    `json:"first_key"`  // the verifier key that the log was begun with
-	Keys       []string  `json:"keys"`       // those since then, or since one was lost; the last is that of Checkpoint
+	Keys       []string  `json:"keys"`       // the newest since then, or since one was lost; the last is that of Checkpoint
 	Time       time.Time `json:"time"`
 
 	parsed Checkpoint
 }
+
+// maxKeys bounds the keys that are kept. With the largest note they must be within what limited lets be read.
+const maxKeys = 400
 
 var errVerified = errors.New("this is no verified checkpoint: if the disk did that, postern verify --full makes a new one")
 
@@ -62,6 +65,7 @@ func (v *verified) key() string { return v.Keys[len(v.Keys)-1] }
 // write keeps v beside the log at path. It is there as a whole or not at all, and who owns the log can read it, also if root
 // has verified it.
 func (v *verified) write(path string) error {
+	v.Keys = v.Keys[max(0, len(v.Keys)-maxKeys):]
 	text, err := json.MarshalIndent(v, "", "  ")
 	if err != nil {
 		return err

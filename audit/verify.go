@@ -146,7 +146,25 @@ func (v *verifier) begin(ctx context.Context) (err error) {
 		return err
 	}
 	v.roots.summed = tree{size: v.from / blockSize, edge: edge.edge}
+	if v.from > 0 && v.from == v.since {
+		if err := v.resume(); err != nil {
+			return err
+		}
+	}
 	return v.holdEarlier()
+}
+
+// resume takes up the checkpoint of the last good verification, if it is still there. When that ends a block, the walk does
+// not come by it: there may be no newer one yet.
+func (v *verifier) resume() error {
+	row, err := v.lens.one("SELECT n FROM checkpoints WHERE size = ?", 1, v.since)
+	if err != nil || row == nil {
+		return err
+	}
+	n, _ := row[0].(int64)
+	v.newest = head{size: v.since, n: n, note: v.known.Checkpoint}
+	v.prior = v.newest
+	return nil
 }
 
 var errMigrating = errors.New("its records come from an older postern, and not all have their hashes yet: start postern serve once, it goes on with that")
