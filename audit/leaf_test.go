@@ -22,7 +22,7 @@ func fullRow(kind proxy.Kind, verb string) []driver.Value {
 		TLS: &TLS{Version: "TLS 1.3", Subject: "CN=ada", SHA256: "abcd"}, BackendTLS: &TLS{Version: "TLS 1.2"},
 		Mail: &Mail{Subject: "hello"}, Received: 10, Sent: 11,
 	}
-	return r.appendValues(nil)
+	return r.appendValues(nil, nil)
 }
 
 // sealed returns the two columns that belong to row.
@@ -44,7 +44,7 @@ func TestLeafStays(t *testing.T) {
 		{"command", fullRow(proxy.KindCommand, "RETR"), "35e674515f39c4aa2990fe4294d86db9896b1abdbd0b4c09feb8e1a06dcaadd6"},
 		{"uidl", fullRow(proxy.KindCommand, "UIDL"), "4dd6f5a8545931d823dbdefcdfc26e22234c332026f5085039f9108038ac301c"},
 		{"access", fullRow(proxy.KindAccess, "tail"), "f086bdec8aba1d7da8be3faff33db6d81e9bdfc4d1882c6e75be66998290c61e"},
-		{"start", (&Record{Seq: 1, Time: time.Unix(0, 2), Kind: proxy.KindStart}).appendValues(nil), "13f87d97dc0c352a85fcf12e3e5682466d6c37d158cbc25871334ede38c51cea"},
+		{"start", (&Record{Seq: 1, Time: time.Unix(0, 2), Kind: proxy.KindStart}).appendValues(nil, nil), "13f87d97dc0c352a85fcf12e3e5682466d6c37d158cbc25871334ede38c51cea"},
 	} {
 		if _, leaf := sealed(c.row); hex.EncodeToString(leaf[:]) != c.want {
 			t.Errorf("%s: leaf %x, want %s", c.name, leaf[:], c.want)
@@ -110,7 +110,7 @@ func nothing(v driver.Value) driver.Value {
 
 // Columns that may be NULL tell an empty value from none: both may not stand for the same leaf.
 func TestLeafTellsNullFromEmpty(t *testing.T) {
-	row := (&Record{Seq: 1, Kind: proxy.KindCommand}).appendValues(nil)
+	row := (&Record{Seq: 1, Kind: proxy.KindCommand}).appendValues(nil, nil)
 	column, leaf := sealed(row)
 	var e encoder
 	for place, v := range row {

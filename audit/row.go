@@ -22,14 +22,15 @@ const (
 // scanner is a *sql.Row or *sql.Rows.
 type scanner interface{ Scan(dest ...any) error }
 
-func (r *Record) appendValues(v []driver.Value) []driver.Value {
+func (r *Record) appendValues(v []driver.Value, b *boxes) []driver.Value {
+	b.reset()
 	return append(v,
-		r.Seq, int64(r.Session), nanos(r.Time), string(r.Kind), r.Verb, r.Arg, r.Status, r.Code,
-		r.Text, flag(r.Local), flag(r.Partial), r.Message, r.UID, r.Octets, r.Lines, int64(r.Duration),
-		r.User, r.Mechanism, r.Login, r.Side, r.Detail, r.Count,
-		ipValue(r.Peer), int64(r.Peer.Port()), r.Listener, r.Backend, r.TLS.value(),
-		r.Received, r.Sent, r.BackendTLS.value(), r.Announced, r.Mail.value(),
-		r.TLS.subject(), r.TLS.fingerprint())
+		b.number(r.Seq), b.number(int64(r.Session)), b.number(nanos(r.Time)), b.text(string(r.Kind)), b.text(r.Verb), b.text(r.Arg),
+		b.text(r.Status), b.text(r.Code), b.text(r.Text), flag(r.Local), flag(r.Partial), b.number(r.Message), b.text(r.UID),
+		b.number(r.Octets), b.number(r.Lines), b.number(int64(r.Duration)), b.text(r.User), b.text(r.Mechanism), b.text(r.Login),
+		b.text(r.Side), b.text(r.Detail), b.number(r.Count), b.ip(r.Peer), b.number(int64(r.Peer.Port())), b.text(r.Listener),
+		b.text(r.Backend), r.TLS.value(), b.number(r.Received), b.number(r.Sent), r.BackendTLS.value(), b.number(r.Announced),
+		r.Mail.value(), b.text(r.TLS.subject()), b.text(r.TLS.fingerprint()))
 }
 
 func (r *Record) scan(row scanner) error {
@@ -46,13 +47,15 @@ func (r *Record) scan(row scanner) error {
 	return err
 }
 
-func (s *Session) appendValues(v []driver.Value) []driver.Value {
+func (s *Session) appendValues(v []driver.Value, b *boxes) []driver.Value {
+	b.reset()
 	return append(v,
-		int64(s.ID), nanos(s.Start), nanos(s.End), string(s.State),
-		ipValue(s.Peer), int64(s.Peer.Port()), s.Listener, s.Backend, s.Greeting, s.TLS.value(),
-		s.User, s.Mechanism, s.Login, s.LoginsFailed, s.Commands, s.Opened, s.Retrieved,
-		s.Deleted, s.RolledBack, s.Unknown, s.Anomalies, s.Octets, s.Received, s.Sent,
-		s.EndSide, s.EndReason, flag(s.Partial), s.BackendTLS.value(), s.TLS.subject(), s.TLS.fingerprint())
+		b.number(int64(s.ID)), b.number(nanos(s.Start)), b.number(nanos(s.End)), b.text(string(s.State)),
+		b.ip(s.Peer), b.number(int64(s.Peer.Port())), b.text(s.Listener), b.text(s.Backend), b.text(s.Greeting), s.TLS.value(),
+		b.text(s.User), b.text(s.Mechanism), b.text(s.Login), b.number(s.LoginsFailed), b.number(s.Commands), b.number(s.Opened),
+		b.number(s.Retrieved), b.number(s.Deleted), b.number(s.RolledBack), b.number(s.Unknown), b.number(s.Anomalies),
+		b.number(s.Octets), b.number(s.Received), b.number(s.Sent), b.text(s.EndSide), b.text(s.EndReason), flag(s.Partial),
+		s.BackendTLS.value(), b.text(s.TLS.subject()), b.text(s.TLS.fingerprint()))
 }
 
 func (s *Session) scan(row scanner) error {
@@ -142,15 +145,6 @@ func (c column[T]) Scan(v any) error {
 	}
 	*c.to = new(T)
 	return json.Unmarshal([]byte(text), *c.to)
-}
-
-// ipValue keeps 4 octets of an IPv4 address, however it was written, and 16 of an IPv6 address without
-// its zone; nil if there is none.
-func ipValue(peer netip.AddrPort) driver.Value {
-	if !peer.IsValid() {
-		return nil
-	}
-	return peer.Addr().Unmap().AsSlice()
 }
 
 // nanos returns Unix nanoseconds, 0 for the zero time.

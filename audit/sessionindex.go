@@ -116,8 +116,9 @@ func (s *store) insertPlaces(some []place) error {
 
 func (s *store) insertWith(stmt *sqlite3.SQLiteStmt, some []place) error {
 	s.args = s.args[:0]
+	s.boxes.reset()
 	for _, p := range some {
-		s.args = append(s.args, p.session, p.record)
+		s.args = append(s.args, s.boxes.number(p.session), s.boxes.number(p.record))
 	}
 	return s.run(stmt)
 }

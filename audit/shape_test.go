@@ -30,7 +30,7 @@ func TestEveryShapeOfRecord(t *testing.T) {
 				set()
 			}
 		}
-		want := r.appendValues(nil)
+		want := r.appendValues(nil, nil)
 		if _, err := s.insert(&r, e, &seed{1}); err != nil {
 			t.Fatal(err)
 		}

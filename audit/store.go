@@ -32,6 +32,7 @@ type store struct {
 	place   *sqlite3.SQLiteStmt
 	places  *sqlite3.SQLiteStmt
 	args    []driver.Value // of the statement being run
+	boxes   boxes          // of args
 	named   []driver.NamedValue
 	kept    map[string]*sqlite3.SQLiteStmt // those that are only sometimes run, by their text
 	backup  string                         // what was copied before a migration, "" if nothing was
@@ -208,7 +209,7 @@ func (s *store) exec(stmt *sqlite3.SQLiteStmt) error {
 
 // insert adds a record, sealed with the seed, and returns the hash of its leaf.
 func (s *store) insert(r *Record, e *encoder, seed *seed) (hash, error) {
-	s.args = r.appendValues(s.args[:0])
+	s.args = r.appendValues(s.args[:0], &s.boxes)
 	e.seal(s.args, seed)
 	s.args = e.appendSeal(s.args)
 	stmt, err := s.inserting()
@@ -254,7 +255,7 @@ func (s *store) note(name, value string) error {
 }
 
 func (s *store) upsert(v *Session) error {
-	s.args = v.appendValues(s.args[:0])
+	s.args = v.appendValues(s.args[:0], &s.boxes)
 	return s.run(s.session)
 }
 

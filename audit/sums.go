@@ -74,6 +74,7 @@ type sums struct {
 	open    map[proxy.SessionID]*tally
 	row     [sessionFields]driver.Value
 	values  []driver.Value
+	boxes   boxes // of values
 	proven  int64
 	placed  int64 // records of sessions
 	indexed int64 // the last record that the index of sessions has, as far as was looked
@@ -144,7 +145,7 @@ func (s *sums) read(id proxy.SessionID) (row []driver.Value, err error) {
 
 // differs returns the place of the first value of a row that is not what the records add up to, -1 if there is none.
 func (s *sums) differs(t *Session, row []driver.Value) int {
-	s.values = t.appendValues(s.values[:0])
+	s.values = t.appendValues(s.values[:0], &s.boxes)
 	for place, want := range s.values {
 		if !alike(row[place], want) && !(isJSON(place) && sameFacts(row[place], want)) {
 			return place

@@ -105,7 +105,7 @@ func (v *surveyor) hash(s *stretch, seq int64) {
 // fieldTypes tell what a field's column holds: an integer, text, or octets.
 var fieldTypes = func() (types [recordFields]byte) {
 	r := Record{TLS: new(TLS), BackendTLS: new(TLS), Mail: new(Mail)}
-	for place, v := range r.appendValues(nil) {
+	for place, v := range r.appendValues(nil, nil) {
 		switch v.(type) {
 		case int64:
 			types[place] = 'i'

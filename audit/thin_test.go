@@ -18,7 +18,7 @@ var thinOrders = [][]group{
 }
 
 func TestThinnedRowsKeepTheirLeaf(t *testing.T) {
-	empty := (&Record{Seq: 1, Kind: proxy.KindStart}).appendValues(nil)
+	empty := (&Record{Seq: 1, Kind: proxy.KindStart}).appendValues(nil, nil)
 	nameless := fullRow(proxy.KindCommand, "USER")
 	nameless[placeUser] = ""
 	for _, row := range [][]driver.Value{
