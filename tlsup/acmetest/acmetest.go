@@ -13,6 +13,7 @@ import (
 	"fmt"
 	"log"
 	"maps"
+	"math/rand/v2"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -211,15 +212,16 @@ func startDNS(t testing.TB, logger *log.Logger) string {
 	return addr
 }
 
-// FreeAddr finds a loopback port that nobody uses, neither by TCP nor by UDP.
+// FreeAddr finds a loopback port that nobody uses, neither by TCP nor by UDP. It is below those that systems give out by
+// themselves (32768 and up): until the test listens there, nobody comes by it but by the same chance.
 func FreeAddr(t testing.TB) string {
 	t.Helper()
-	for range 10 {
-		l, err := net.Listen("tcp", "127.0.0.1:0")
+	for range 100 {
+		addr := net.JoinHostPort("127.0.0.1", strconv.Itoa(10_000+rand.IntN(22_000)))
+		l, err := net.Listen("tcp", addr)
 		if err != nil {
-			t.Fatal(err)
+			continue
 		}
-		addr := l.Addr().String()
 		u, err := net.ListenPacket("udp", addr)
 		l.Close()
 		if err == nil {
