@@ -201,7 +201,7 @@ func (v *verifier) checkMeta() error {
 		return err
 	}
 	want := map[string]string{metaOrigin: v.origin, metaKey: key, metaIndexed: indexed}
-	if v.last == 0 {
+	if v.last == 0 && key == "" { // it has not begun since, either
 		delete(want, metaKey)
 	}
 	var pair [2]driver.Value

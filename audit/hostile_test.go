@@ -1,8 +1,10 @@
 package audit
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -427,5 +429,72 @@ func TestOctetsOfAProofHaveOneForm(t *testing.T) {
 		if _, err := f.value(); (err == nil) != good {
 			t.Errorf("%s: %v", text, err)
 		}
+	}
+}
+
+// meanwhile returns a file of anchors that a verification reads after it has decided what it looks at, and has do done before it
+// goes on.
+func meanwhile(t *testing.T, do func()) (file string, done <-chan error) {
+	t.Helper()
+	file = filepath.Join(t.TempDir(), "anchors")
+	if err := syscall.Mkfifo(file, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	ended := make(chan error, 1)
+	go func() {
+		f, err := os.OpenFile(file, os.O_WRONLY, 0) // returns when it is opened for reading
+		if err == nil {
+			do()
+			err = f.Close()
+		}
+		ended <- err
+	}()
+	return file, ended
+}
+
+// The block that the log ended in when a verification began is full, deleted and forgotten when it comes by.
+func TestTheLastBlockGoesDuringVerification(t *testing.T) {
+	l := openLog(t, Options{Retention: Rules{Sessions: 365 * day}})
+	old := time.Now().Add(-400 * day)
+	for n := range 30 { // 390 records: into the second block
+		stroll(l, n, old)
+	}
+	waitFor(t, "checkpoint", func() bool { h := l.Health(); return h.LastSeq == 391 && h.Signed == h.LastSeq })
+	anchor, done := meanwhile(t, func() {
+		for n := range 30 {
+			stroll(l, n, old)
+		}
+		waitFor(t, "records", func() bool { h := l.Health(); return h.LastSeq == 781 })
+		if _, err := l.Retain(context.Background(), "root"); err != nil {
+			t.Error(err)
+		}
+		waitFor(t, "checkpoint", func() bool { h := l.Health(); return h.Signed == h.LastSeq })
+		if _, err := l.Retain(context.Background(), "root"); err != nil {
+			t.Error(err)
+		}
+	})
+	v := wantGood(t, VerifyOptions{Path: l.opts.Path, Full: true, Anchors: []string{anchor}})
+	if err := <-done; err != nil {
+		t.Fatal(err)
+	}
+	if v.Last > 2*blockSize || ask(t, l.opts.Path, fmt.Sprint("SELECT count(*) FROM pruned WHERE seq > 256 AND seq <= 512")) != "0" {
+		t.Errorf("it looked up to %d, and the block is there", v.Last)
+	}
+}
+
+// A log has no record yet when a verification begins, and some when it ends.
+func TestALogThatBeginsUnderVerification(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "audit.db")
+	s, err := openStore(path, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := s.close(); err != nil {
+		t.Fatal(err)
+	}
+	anchor, done := meanwhile(t, func() { openLog(t, Options{Path: path}) })
+	wantGood(t, VerifyOptions{Path: path, Full: true, Anchors: []string{anchor}})
+	if err := <-done; err != nil {
+		t.Fatal(err)
 	}
 }

@@ -107,12 +107,12 @@ func (v *surveyor) judge(s *stretch) {
 }
 
 // miss notes which records of b are not there. They are deleted by retention, if their hashes are kept or their
-// block is gone as a whole: its root is kept then.
+// block is gone as a whole: its root is kept then. The last block may have been filled since the walk began, and gone.
 func (v *surveyor) miss(s *stretch, b *blockSum) {
 	var removed []run
 	for seq := b.n*blockSize + 1; seq <= b.n*blockSize+b.size; seq++ {
 		switch kind := v.kinds[seq-s.first]; {
-		case kind == leafPruned, kind == leafMissing && b.gone && b.size == blockSize:
+		case kind == leafPruned, kind == leafMissing && b.gone && (b.size == blockSize || b.isStored):
 			s.deleted = extend(s.deleted, seq)
 		case kind == leafMissing:
 			removed = extend(removed, seq)
