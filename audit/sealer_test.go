@@ -288,3 +288,35 @@ func TestAFullDiskLeavesAnOldLogAsItWas(t *testing.T) {
 	openLog(t, Options{Path: path}).Close()
 	wantSealed(t, path)
 }
+
+// All records of an old log are sealed, and its first checkpoint, which comes with the start, is not there yet.
+func TestASealedLogWithoutACheckpoint(t *testing.T) {
+	path := oldLog(t, 2000)
+	l, w, err := assemble(Options{Path: path, statfs: roomy})
+	if err != nil {
+		t.Fatal(err)
+	}
+	err = l.resume(t.Context(), w)
+	if err = errors.Join(err, l.reader.Close(), w.close()); err != nil {
+		t.Fatal(err)
+	}
+	if v, err := Verify(t.Context(), VerifyOptions{Path: path, Full: true}); !errors.Is(err, errMigrating) {
+		t.Errorf("got %+v, %v", v, err)
+	}
+}
+
+// What the first version noted of records that were lost stands in the rows alone.
+func TestPartialSessionsOfAnOldLog(t *testing.T) {
+	path := oldLog(t, 10)
+	const record = `INSERT INTO records SELECT %d, 5, %d, '%s', '', '', '', '', '', 0, 0, 0, '', 0, 0, 0, '', '', '', '%s', '%s', 0,
+		x'c0000207', 4711, 'pop3s', 'mail:110', NULL, 0, 0`
+	execute(t, path, fmt.Sprintf(record, 11, 11000, "connect", "", ""))
+	execute(t, path, fmt.Sprintf(record, 12, 12000, "end", "client", "quit"))
+	execute(t, path, `INSERT INTO sessions SELECT 5, 11000, 12000, 'ended', x'c0000207', 4711, 'pop3s', 'mail:110', '', NULL, '', '', '', 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0,
+		'client', 'quit', 1`)
+	l := openLog(t, Options{Path: path})
+	if err := l.Close(); err != nil {
+		t.Fatal(err)
+	}
+	wantGood(t, full(path))
+}

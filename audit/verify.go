@@ -111,13 +111,13 @@ func (v *verifier) isDeformed(ctx context.Context, err error) bool {
 
 // begin decides what is looked at.
 func (v *verifier) begin(ctx context.Context) (err error) {
-	if v.last, err = v.reader.LastSeq(ctx); err != nil {
-		return err
-	}
 	if err := v.checkSchema(); err != nil {
 		return err
 	}
-	if err := v.checkMigrated(); err != nil {
+	if err := v.checkMigrated(); err != nil { // first, or the log might end before its first checkpoint
+		return err
+	}
+	if v.last, err = v.reader.LastSeq(ctx); err != nil {
 		return err
 	}
 	if err := v.bound(); err != nil {
@@ -167,13 +167,15 @@ func (v *verifier) resume() error {
 	return nil
 }
 
-var errMigrating = errors.New("its records come from an older postern, and not all have their hashes yet: start postern serve once, it goes on with that")
+var errMigrating = errors.New("its records come from an older postern, and not all have their hashes yet, or none was signed: start postern serve once, it goes on with that")
 
-// checkMigrated refuses a log whose migration was cut off, or is under way: nothing was signed yet.
+// checkMigrated refuses a log whose migration was cut off, or is under way: nothing was signed yet. The first key comes with a
+// start, after the last record has its hash.
 func (v *verifier) checkMigrated() error {
-	const query = "SELECT 1 FROM records WHERE seq = ? AND hash IS NULL AND NOT EXISTS(SELECT 1 FROM checkpoints) AND " +
-		"NOT EXISTS(SELECT 1 FROM meta WHERE name = '" + metaKey + "')"
-	row, err := v.lens.one(query, 1, v.last)
+	const query = "SELECT 1 FROM records WHERE seq = (SELECT max(seq) FROM records) AND NOT EXISTS(SELECT 1 FROM checkpoints) AND " +
+		"NOT EXISTS(SELECT 1 FROM meta WHERE name = '" + metaKey + "') AND " +
+		"(hash IS NULL OR NOT EXISTS(SELECT 1 FROM records WHERE kind = 'start' AND arg <> ''))"
+	row, err := v.lens.one(query, 1)
 	if err == nil && row != nil {
 		err = errMigrating
 	}
@@ -204,11 +206,12 @@ func (v *verifier) bound() error {
 
 // learnOrigin holds the log's name against the one that its first key has, which is in a leaf.
 func (v *verifier) learnOrigin() error {
-	row, err := v.lens.one("SELECT arg FROM records WHERE kind = 'start' AND arg <> '' ORDER BY seq LIMIT 1", 1)
+	row, err := v.lens.one("SELECT arg, seq FROM records WHERE kind = 'start' AND arg <> '' ORDER BY seq LIMIT 1", 2)
 	if err != nil || row == nil {
 		return err
 	}
 	first, _ := row[0].(string)
+	v.sums.sealed, _ = row[1].(int64)
 	name := nameOf(first)
 	if name == "" || name == v.origin {
 		return nil

@@ -119,9 +119,6 @@ func (v *verifier) follow(records []Record, last int64) (n int, err error) {
 			if r.Seq > v.since {
 				v.keys.follow(r)
 			}
-			if v.sums.sealed == 0 && r.Arg != "" {
-				v.sums.sealed = r.Seq
-			}
 		case proxy.KindRetention:
 			v.cover.rule(r)
 		case proxy.KindHold:
