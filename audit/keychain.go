@@ -126,13 +126,12 @@ func isStrict(text string) bool {
 	return true
 }
 
-// signers returns the keys that a checkpoint of that size is to be signed with. The first one that covers a key record
-// is signed with the old key as well.
+// signers returns the keys that a checkpoint of that size is to be signed with. The one that ends with a key record is signed
+// with the old key as well; retention may have left it out.
 func (k *keychain) signers(size int64) []string {
-	if k.before != "" && size >= k.since {
-		keys := []string{k.before, k.current}
-		k.before = ""
-		return keys
+	before := k.before
+	if k.before = ""; before != "" && size == k.since {
+		return []string{before, k.current}
 	}
 	if k.current == "" {
 		return nil

@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"golang.org/x/mod/sumdb/note"
 
@@ -309,4 +310,35 @@ func TestARunningLogKeepsItsLostKey(t *testing.T) {
 	if got := records(t, l.opts.Path); got[len(got)-1].Kind == proxy.KindKey {
 		t.Error("it was rotated")
 	}
+}
+
+// The checkpoint that both keys have signed is one of those that retention thins.
+func TestTheCheckpointOfARotationIsThinned(t *testing.T) {
+	l := openLog(t, Options{})
+	rotate(t, l)
+	sign := func(n int) {
+		t.Helper()
+		err := l.perform(t.Context(), &chore{do: func(w *writer) error {
+			for range n {
+				ev := proxy.Event{Time: time.Now(), Kind: proxy.KindConfig, Arg: "a", Text: "b"}
+				if err := errors.Join(w.append(&ev), w.sealer.sign(w.store, w.began, true)); err != nil {
+					return err
+				}
+			}
+			return nil
+		}})
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	sign(1)
+	c, _ := l.Newest()
+	if err := l.Cosign(t.Context(), c.Size, "— witness.example.org/w1 AAAAAAAAAAAAAAAA\n"); err != nil {
+		t.Fatal(err)
+	}
+	sign(newestCheckpoints + 1)
+	if _, err := l.Retain(t.Context(), "root"); err != nil {
+		t.Fatal(err)
+	}
+	wantGood(t, full(l.opts.Path))
 }
