@@ -130,15 +130,14 @@ func (p *reaper) recover(ctx context.Context, s *sweep, err error) error {
 // learn tells the sweep of the holds in force, and has all records be found by their session, or rules would take those of
 // the last second for live. The number of the holds comes
 // first: if they change in between, the chores that follow are refused.
-func (p *reaper) learn(ctx context.Context, s *sweep) (err error) {
+func (p *reaper) learn(ctx context.Context, s *sweep) error {
 	if err := p.log.perform(ctx, &chore{do: func(w *writer) error {
 		p.holds = w.holds
 		return w.index.save(w.store, w.began, w.seq, true)
 	}}); err != nil {
 		return err
 	}
-	s.custody.holds, err = selectHolds(ctx, p.log.reader.db)
-	return err
+	return s.learn(ctx)
 }
 
 // reap does what the pieces say, and records it.

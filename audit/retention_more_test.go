@@ -269,3 +269,43 @@ func TestASessionIsTakenWhole(t *testing.T) {
 	}
 	wantGood(t, full(l.opts.Path))
 }
+
+// changing is a reaper whose first piece finds the holds changed.
+type changing struct {
+	*reaper
+	change func()
+}
+
+func (c *changing) erase(ctx context.Context, r *rule, u *unit, t *Taken) error {
+	if c.change != nil {
+		c.change()
+		c.change = nil
+	}
+	return c.reaper.erase(ctx, r, u, t)
+}
+
+// When the holds change while a rule runs it begins anew, and takes all that it is to take.
+func TestARuleBeginsAnew(t *testing.T) {
+	for name, rules := range map[string]Rules{"sessions": {Sessions: 365 * day}, "size": {Size: 1}} {
+		t.Run(name, func(t *testing.T) {
+			path := filepath.Join(t.TempDir(), "audit.db")
+			fillOld(t, path, 100, 400*day)
+			l := openLog(t, Options{Path: path, Retention: rules})
+			s, err := newSweep(t.Context(), l.reader, l.opts.Retention, l.pseudonym, time.Now())
+			if err != nil {
+				t.Fatal(err)
+			}
+			p := &reaper{log: l, dose: dose{size: 256, least: leastRecords, most: mostRecords}}
+			if err := p.learn(t.Context(), s); err != nil {
+				t.Fatal(err)
+			}
+			s.taker = &changing{p, func() { holdIt(t, l, Scope{User: "nobody"}) }}
+			if err := s.run(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			if got := ask(t, path, "SELECT count(*) FROM sessions"); got != "0" || s.done[0].Sessions != 100 {
+				t.Errorf("%s sessions are left, %+v", got, s.done)
+			}
+		})
+	}
+}

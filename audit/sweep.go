@@ -16,7 +16,8 @@ type sweep struct {
 	taker   taker
 	from    map[string]int64 // by class: all that began before that is thinned, or held; nil: nothing is known
 
-	excess  int64 // octets that are over the rule by size
+	limit   int64 // of the rule by size
+	excess  int64 // octets that are over it
 	cutoff  int64 // what ended before it, the rule by age has deleted
 	emptied rank  // up to where the rule by size has
 	done    []Taken
@@ -43,7 +44,7 @@ func (s *sweep) run(ctx context.Context) error {
 		r := &s.rules[i]
 		s.done = append(s.done, Taken{Class: r.class, Rule: r.words, Does: r.does()})
 		t := &s.done[len(s.done)-1]
-		for {
+		for emptied := s.emptied; ; s.emptied = emptied {
 			err := s.sweep(ctx, r, t)
 			if err == nil {
 				break
@@ -51,7 +52,7 @@ func (s *sweep) run(ctx context.Context) error {
 			if err = s.taker.recover(ctx, s, err); err != nil {
 				return err
 			}
-			t.Held = 0 // and once more: what was taken is gone
+			t.Held = 0 // and once more: what was taken is gone, and what waited to be is not
 		}
 	}
 	return nil
@@ -86,7 +87,7 @@ func (s *sweep) sweep(ctx context.Context, r *rule, t *Taken) error {
 	if err == nil && s.from != nil && !r.deletes() {
 		s.from[r.class] = stuck
 	}
-	if r.class == ClassSessions {
+	if err == nil && r.class == ClassSessions {
 		s.cutoff = before
 	}
 	return err
@@ -166,15 +167,19 @@ func (r *Reader) plan(ctx context.Context, rules Rules, pseudonym [32]byte, now 
 // newSweep begins a sweep.
 func newSweep(ctx context.Context, r *Reader, rules Rules, pseudonym [32]byte, now time.Time) (*sweep, error) {
 	e := newEncoder(pseudonym)
-	s := &sweep{rules: rules.list(), now: now, shears: shears{r, e}, cutoff: math.MinInt64, emptied: rank{started: math.MinInt64}}
-	holds, err := selectHolds(ctx, r.db)
-	if err != nil {
-		return nil, err
+	s := &sweep{rules: rules.list(), now: now, shears: shears{r, e}, custody: custody{keyed: &e.keyed}, limit: rules.Size,
+		cutoff: math.MinInt64, emptied: rank{started: math.MinInt64}}
+	return s, s.learn(ctx)
+}
+
+// learn looks up the holds in force and how large the log is.
+func (s *sweep) learn(ctx context.Context) (err error) {
+	if s.custody.holds, err = selectHolds(ctx, s.shears.reader.db); err != nil {
+		return err
 	}
-	s.custody = custody{holds, &e.keyed}
-	used, err := selectUsed(ctx, r.db)
-	s.excess = used - rules.Size
-	return s, err
+	used, err := selectUsed(ctx, s.shears.reader.db)
+	s.excess = used - s.limit
+	return err
 }
 
 // selectUsed returns how many octets of the database are in use.
