@@ -126,7 +126,7 @@ func (k *keeper) run(ctx context.Context, by string) (took []Taken, err error) {
 	}
 	blocked := ""
 	if err == nil {
-		blocked, err = k.blocked(ctx, took)
+		blocked, err = k.blocked(ctx, s)
 	}
 	k.set(func(s *Retention) {
 		if s.Running, s.Err = false, ""; err != nil {
@@ -171,7 +171,7 @@ func (k *keeper) isOver(ctx context.Context) bool {
 
 // blocked says why the rule by size cannot be kept after a run that took what it could, "" if it is. A change is
 // recorded.
-func (k *keeper) blocked(ctx context.Context, took []Taken) (why string, err error) {
+func (k *keeper) blocked(ctx context.Context, s *sweep) (why string, err error) {
 	limit := k.log.opts.Retention.Size
 	if limit <= 0 {
 		return "", nil
@@ -180,8 +180,8 @@ func (k *keeper) blocked(ctx context.Context, took []Taken) (why string, err err
 	if err != nil {
 		return "", err
 	}
-	size := took[slices.IndexFunc(took, func(t Taken) bool { return t.Class == ClassSize })]
-	if used > limit && size.Records == 0 { // else the next look goes on
+	size := s.done[slices.IndexFunc(s.done, func(t Taken) bool { return t.Class == ClassSize })]
+	if used > limit && s.excess > 0 { // else the run ended too early, and the next look goes on
 		why = fmt.Sprintf("the log has %d octets, the rule by size allows %d, and nothing is left that may be deleted; legal holds keep %d "+
 			"sessions and records: give it more room, or release holds that are over (postern hold list)", used, limit, size.Held)
 	}

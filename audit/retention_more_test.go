@@ -309,3 +309,26 @@ func TestARuleBeginsAnew(t *testing.T) {
 		})
 	}
 }
+
+// A run that took the little that there was, and leaves a log that is too large, is not one that keeps the rule.
+func TestTooLargeAlthoughSomethingWasTaken(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "audit.db")
+	fillOld(t, path, 300, 400*day)
+	l := openLog(t, Options{Path: path, Retention: Rules{Size: 100_000}})
+	holdIt(t, l, Scope{User: "ada"})
+	for range 2 {
+		visit{at: time.Now().Add(-time.Hour), user: "bob"}.play(t, l)
+		if got := shorts(retain(t, l)); got != "size 7/1 held 300" {
+			t.Errorf("a run took %s", got)
+		}
+		if l.Health().Retention.Blocked == "" {
+			t.Error("health says nothing")
+		}
+	}
+	if err := l.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if got := ask(t, path, "SELECT group_concat(detail, ' ') FROM records WHERE kind = 'state'"); got != "too_large" {
+		t.Errorf("the states are %s", got)
+	}
+}
