@@ -332,3 +332,15 @@ func TestTooLargeAlthoughSomethingWasTaken(t *testing.T) {
 		t.Errorf("the states are %s", got)
 	}
 }
+
+// The clock was ahead by more than the age of a rule when that ran, and is right again.
+func TestTheClockWasAhead(t *testing.T) {
+	l := openLog(t, Options{Retention: Rules{Addresses: 10 * day}})
+	k := l.keeper
+	k.from, k.holds = map[string]int64{ClassAddresses: nanos(time.Now().Add(20 * day))}, 0 // as a run 30 days ahead leaves it
+	v := visit{at: time.Now().Add(-11 * day), user: "ada"}
+	v.id = v.play(t, l)
+	if got := shorts(retain(t, l)); got != "addresses 7/1 held 0" {
+		t.Errorf("a run took %s", got)
+	}
+}

@@ -61,7 +61,11 @@ func (s *sweep) run(ctx context.Context) error {
 func (s *sweep) sweep(ctx context.Context, r *rule, t *Taken) error {
 	before := nanos(s.now.Add(-max(r.age, leastAge)))
 	stuck := before // where the next sweep has to begin
-	err := units(ctx, s.shears.reader.db, s.from[r.class], before, func(u *unit) (bool, error) {
+	from := s.from[r.class]
+	if from > before { // the clock was ahead: what began since it is right is not known
+		from = 0
+	}
+	err := units(ctx, s.shears.reader.db, from, before, func(u *unit) (bool, error) {
 		if r.class == ClassSize && s.excess <= 0 {
 			return false, nil
 		}
