@@ -50,9 +50,8 @@ func (w *writer) failed(err error, b *batch, lost *losses) {
 	}
 }
 
-// told follows a commit: the states in it are on record, and perhaps an outage is over.
+// told follows a commit, with which perhaps an outage is over.
 func (w *writer) told(o outage, healed bool) {
-	w.states = w.states[:0]
 	switch {
 	case healed && !w.isFailing(): // it took too long and went well: only now it is known to have been an outage
 		w.note(stateAt(o.since, LogFailing, o.reason))

@@ -234,3 +234,25 @@ func TestRemovedDatabase(t *testing.T) {
 	keep(t, l, connect(newID()))
 	wantStory(t, path, "start connect state:failing gap gap state:recovered connect")
 }
+
+// What is to be recorded of the log's state is not lost to a chore that follows at once.
+func TestAChoreLosesNoState(t *testing.T) {
+	l := openLog(t, Options{})
+	err := l.perform(t.Context(), &chore{alone: func(w *writer) error {
+		w.turn(proxy.Event{Time: time.Now(), Kind: proxy.KindConfig})
+		w.timed(verySlow * slowCommit) // as turn does when it took so long
+		c := &chore{do: func(w *writer) error { return nil }, done: make(chan error, 1)}
+		w.chore = c
+		w.work()
+		return <-c.done
+	}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := l.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if got := states(t, l.opts.Path); got != "slow" {
+		t.Errorf("the states are %q", got)
+	}
+}

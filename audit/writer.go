@@ -156,6 +156,7 @@ func (w *writer) turn(more ...proxy.Event) {
 		w.backoff = firstBackoff
 	}
 	o, healed := w.log.committed(b, w.seq, w.seq-seq, w.sealer.newest, heals)
+	w.states = w.states[:0] // they are on record
 	w.told(o, healed)
 	w.timed(took)
 	clear(events)
