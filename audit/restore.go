@@ -211,14 +211,16 @@ func (o *RestoreOptions) replace(r *Restored, partial string) error {
 }
 
 func (o *RestoreOptions) swap(w *swap, keyFrom, partial string) error {
-	// The WAL goes first: beside the copy, SQLite would take it for the copy's. Beside what it is of, it keeps its name.
+	if err := w.away(o.Path, o.Path+w.suffix); err != nil {
+		return err
+	}
+	// The WAL goes before the copy comes: SQLite would take it for the copy's. Beside what it is of, it keeps its name. It does
+	// not go first: if we are killed in between, a log without its WAL would go on as if that had held nothing.
 	if err := w.awayWAL(o.Path); err != nil {
 		return err
 	}
-	for _, path := range []string{o.Path, VerifiedPath(o.Path)} {
-		if err := w.away(path, path+w.suffix); err != nil {
-			return err
-		}
+	if err := w.away(VerifiedPath(o.Path), VerifiedPath(o.Path)+w.suffix); err != nil {
+		return err
 	}
 	if keyFrom != "" {
 		if err := w.away(o.Key, o.Key+w.suffix); err != nil {

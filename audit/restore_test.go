@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"postern/proxy"
 )
@@ -209,11 +210,39 @@ func TestAWALIsKeptWithItsLog(t *testing.T) {
 		t.Fatalf("the WAL: %v, %v", wal, err)
 	}
 	r, err := Restore(t.Context(), RestoreOptions{From: copied, Path: path, Replace: true})
-	if err != nil || len(r.Kept) != 2 || r.Kept[0] != r.Kept[1]+"-wal" {
+	if err != nil || len(r.Kept) != 2 || r.Kept[1] != r.Kept[0]+"-wal" {
 		t.Fatalf("%+v, %v", r, err)
 	}
-	if got := sizeOf(t, r.Kept[1]); got != r.Behind || got <= r.Verdict.Last {
+	if got := sizeOf(t, r.Kept[0]); got != r.Behind || got <= r.Verdict.Last {
 		t.Errorf("the log that was replaced has %d records, want %d", got, r.Behind)
 	}
 	wantRestored(t, path, sizeOf(t, copied), fmt.Sprintf("from copy.db; the log that it replaced had %d records", r.Behind))
+}
+
+// A restore that is killed while it moves the log away leaves no log that goes on without what only its WAL had.
+func TestARestoreThatIsKilled(t *testing.T) {
+	for _, obstacle := range []string{".replaced-x", ".replaced-x-wal"} { // what it cannot move any more
+		l := openLog(t, Options{})
+		keep(t, l, connect(newID()))
+		if err := l.perform(t.Context(), &chore{alone: (*writer).emptyWAL}); err != nil {
+			t.Fatal(err)
+		}
+		keep(t, l, proxy.Event{Time: time.Now(), Kind: proxy.KindConfig})
+		path := crash(t, l)
+		if err := os.MkdirAll(filepath.Join(path+obstacle, "full"), 0o700); err != nil {
+			t.Fatal(err)
+		}
+		o := RestoreOptions{Path: path, Key: KeyPath(path)}
+		if err := o.swap(&swap{suffix: ".replaced-x"}, "", path+".restoring"); err == nil {
+			t.Fatal("nothing was in its way")
+		}
+		again, err := Open(t.Context(), Options{Path: path, statfs: roomy})
+		if err != nil {
+			continue
+		}
+		again.Close()
+		if got := story(records(t, path)); !strings.Contains(got, "config") {
+			t.Errorf("stopped at %s it leaves a log with %s", obstacle, got)
+		}
+	}
 }

@@ -74,6 +74,9 @@ func create(path string) error {
 	if _, err := os.Stat(path); !errors.Is(err, fs.ErrNotExist) {
 		return nil // SQLite will say what is wrong with it
 	}
+	if hasWAL(path) { // SQLite would remove it
+		return fmt.Errorf("%s-wal holds a part of a database that is not at %[1]s: put that back, or move the WAL away as well", path)
+	}
 	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o600)
 	if err == nil {
 		err = errors.Join(f.Chmod(0o600), f.Close()) // the umask may have taken our own bits
