@@ -106,6 +106,13 @@ func (r *rotation) isStale(w *writer) bool {
 func (l *Log) RotateKey(ctx context.Context, by string) (Rotated, error) {
 	l.rotating.Lock()
 	defer l.rotating.Unlock()
+	// While the log is failing nobody knows whether the rotation before is on disk: its key stays where it lies until then.
+	l.mu.Lock()
+	failing := l.reason
+	l.mu.Unlock()
+	if failing != "" {
+		return Rotated{}, fmt.Errorf("rotate the log's key: %w: %s", proxy.ErrNotRecorded, failing)
+	}
 	old, err := l.keyInForce(ctx)
 	if err != nil {
 		return Rotated{}, fmt.Errorf("rotate the log's key: %w", err)

@@ -3,6 +3,7 @@ package audit
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -341,4 +342,36 @@ func TestTheCheckpointOfARotationIsThinned(t *testing.T) {
 		t.Fatal(err)
 	}
 	wantGood(t, full(l.opts.Path))
+}
+
+// rotateTwiceScene has a rotation fail whose commit may be on disk all the same, as its sync went wrong, asks for another, and
+// is killed.
+func rotateTwiceScene(path string) error {
+	l, err := Open(context.Background(), Options{Path: path, statfs: roomy})
+	if err != nil {
+		return err
+	}
+	if err := inject(knownFaults["unsynced"].octets...); err != nil {
+		return err
+	}
+	for range 2 {
+		ctx, cancel := context.WithTimeout(context.Background(), 20*time.Millisecond)
+		told, err := l.RotateKey(ctx, "root")
+		if cancel(); err == nil {
+			return fmt.Errorf("the disk is broken and %+v", told)
+		}
+	}
+	os.Exit(0)
+	return nil
+}
+
+func TestARotationOfWhichNobodyKnows(t *testing.T) {
+	f := newFaults(t, compileFaults(t))
+	f.run(t, "rotate-twice")
+	f.wantSeen(t)
+	path := filepath.Join(f.dir, "audit.db")
+	if got := ask(t, path, "SELECT group_concat(kind, ' ') FROM records"); got != "start key" {
+		t.Errorf("the log has %s", got)
+	}
+	openLog(t, Options{Path: path}).Close()
 }

@@ -33,6 +33,7 @@ func play(scene string) int {
 		"ack":            ackScene,
 		"fault":          faultScene,
 		"hold":           holdScene,
+		"rotate-twice":   rotateTwiceScene,
 		"power":          powerScene,
 		"small-disk":     smallDiskScene,
 		"read-only":      readOnlyScene,
