@@ -128,8 +128,8 @@ func (p *reaper) recover(ctx context.Context, s *sweep, err error) error {
 }
 
 // learn tells the sweep of the holds in force, and has all records be found by their session, or rules would take those of
-// the last second for live. The number of the holds comes
-// first: if they change in between, the chores that follow are refused.
+// the last second for live. The number of the holds comes first: if they change in between, the chores that follow are
+// refused.
 func (p *reaper) learn(ctx context.Context, s *sweep) error {
 	if err := p.log.perform(ctx, &chore{do: func(w *writer) error {
 		p.holds = w.holds
