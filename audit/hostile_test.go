@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -477,7 +476,7 @@ func TestTheLastBlockGoesDuringVerification(t *testing.T) {
 	if err := <-done; err != nil {
 		t.Fatal(err)
 	}
-	if v.Last > 2*blockSize || ask(t, l.opts.Path, fmt.Sprint("SELECT count(*) FROM pruned WHERE seq > 256 AND seq <= 512")) != "0" {
+	if v.Last > 2*blockSize || ask(t, l.opts.Path, "SELECT count(*) FROM pruned WHERE seq > 256 AND seq <= 512") != "0" {
 		t.Errorf("it looked up to %d, and the block is there", v.Last)
 	}
 }
