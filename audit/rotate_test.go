@@ -345,17 +345,17 @@ func TestTheCheckpointOfARotationIsThinned(t *testing.T) {
 }
 
 // rotateTwiceScene has a rotation fail whose commit may be on disk all the same, as its sync went wrong, asks for another, and
-// is killed.
+// is killed before the log could be opened anew.
 func rotateTwiceScene(path string) error {
 	l, err := Open(context.Background(), Options{Path: path, statfs: roomy})
 	if err != nil {
 		return err
 	}
-	if err := inject(knownFaults["unsynced"].octets...); err != nil {
-		return err
-	}
-	for range 2 {
-		ctx, cancel := context.WithTimeout(context.Background(), 20*time.Millisecond)
+	for _, fault := range []string{"unsynced", "read-only"} {
+		if err := inject(knownFaults[fault].octets...); err != nil {
+			return err
+		}
+		ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
 		told, err := l.RotateKey(ctx, "root")
 		if cancel(); err == nil {
 			return fmt.Errorf("the disk is broken and %+v", told)
