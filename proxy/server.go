@@ -211,12 +211,26 @@ func (s *Server) enter(ss *session, user string) bool {
 	user = strings.ToLower(user)
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if user == ss.owner {
+		return true
+	}
 	if s.users[user] >= s.limits.PerUser {
 		return false
 	}
+	s.disownLocked(ss) // a backend may take a second login
 	s.users[user]++
 	ss.owner = user
 	return true
+}
+
+// disownLocked counts ss out as a session of its user.
+func (s *Server) disownLocked(ss *session) {
+	if ss.owner == "" {
+		return
+	}
+	if s.users[ss.owner]--; s.users[ss.owner] == 0 {
+		delete(s.users, ss.owner)
+	}
 }
 
 // leave counts ss out; its connections are closed.
@@ -225,11 +239,7 @@ func (s *Server) leave(ss *session) {
 	defer s.mu.Unlock()
 	delete(s.sessions, ss)
 	s.counts.sessions.Add(-1)
-	if ss.owner != "" {
-		if s.users[ss.owner]--; s.users[ss.owner] == 0 {
-			delete(s.users, ss.owner)
-		}
-	}
+	s.disownLocked(ss)
 	if ss.peer.IsValid() {
 		delete(s.peers, ss.link)
 		if s.addresses[ss.prefix()]--; s.addresses[ss.prefix()] == 0 {

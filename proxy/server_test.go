@@ -304,3 +304,17 @@ func TestLimitPerUser(t *testing.T) {
 	w.sessionsLeft(0)
 	w.login().ask("STAT", "+OK\r\n")
 }
+
+// A backend may take a second login. The session is then one of that user, and of no other.
+func TestLimitPerUserWithTwoLogins(t *testing.T) {
+	w := newWorld(t, func(s *Server) { s.Limits.PerUser = 1 })
+	for _, second := range []string{"bob", "ALICE"} {
+		c := w.login()
+		c.ask("USER "+second, "+OK\r\n")
+		c.ask("PASS builder", "+OK\r\n")
+		c.ask("QUIT", "+OK\r\n")
+		c.wantEnd()
+		w.sessionsLeft(0)
+	}
+	w.login().ask("STAT", "+OK\r\n")
+}
