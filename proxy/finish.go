@@ -2,6 +2,7 @@ package proxy
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"net"
 	"time"
@@ -13,7 +14,7 @@ import (
 // may linger.
 func (s *session) finish(err error) {
 	e := endOf(err)
-	if s.server.cutting.Err() != nil && errors.Is(err, net.ErrClosed) {
+	if s.server.wasCut(err) {
 		e = errShutdown.silent()
 	}
 	s.server.log.Debug("session ended", "session", s.id, "client", s.peer, "side", e.side, "reason", e.reason,
@@ -29,6 +30,11 @@ func (s *session) finish(err error) {
 	s.sayFarewell(e)
 	s.recordEnd(e)
 	s.client.close(s.client.err == nil)
+}
+
+// wasCut reports whether err is the server's own doing, which cut the connections or gave up dialling.
+func (s *Server) wasCut(err error) bool {
+	return s.cutting.Err() != nil && (errors.Is(err, net.ErrClosed) || errors.Is(err, context.Canceled))
 }
 
 func endOf(err error) *ending {

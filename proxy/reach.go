@@ -11,8 +11,12 @@ import (
 // to CAPA announced PIPELINING (RFC 2449 section 6.6), which holds in both states. The zero reach says that it could be used.
 type reach struct{ down, pipelines atomic.Bool }
 
-// lost counts a session that its backend could not be had for, and records when that is news.
+// lost counts a session that its backend could not be had for, and records when that is news. One that was cut
+// on its way tells nothing of the backend.
 func (s *Server) lost(err error) {
+	if s.wasCut(err) {
+		return
+	}
 	s.counts.unbacked.Add(1)
 	s.reach.pipelines.Store(false) // another may come back in its place
 	if !s.reach.down.Swap(true) {
