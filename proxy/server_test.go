@@ -161,8 +161,8 @@ func TestShutdownLetsCommandsFinish(t *testing.T) {
 func TestShutdownCutsWhatDoesNotEnd(t *testing.T) {
 	w := newWorld(t, nil)
 	stalled := w.login()
-	io.WriteString(stalled.conn, "RETR 2000000\r\n") // 36 MB that nobody reads
-	time.Sleep(200 * time.Millisecond)
+	io.WriteString(stalled.conn, "RETR 2000000\r\n") // 36 MB, of which nobody reads more than this
+	stalled.want("+OK\r\n0123456789abcdef\r\n")
 	ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
 	defer cancel()
 	if err := w.server.Shutdown(ctx); !errors.Is(err, context.DeadlineExceeded) {
