@@ -129,8 +129,7 @@ func (p *challengePorts) serveHTTP(ctx context.Context, l net.Listener, issuer *
 
 // serveTLS answers TLS-ALPN-01: the handshake is all there is.
 func (p *challengePorts) serveTLS(ctx context.Context, l net.Listener) {
-	defer l.Close() // before this returns, also when the other one is only about to
-	defer context.AfterFunc(ctx, func() { l.Close() })()
+	p.tasks.Go(func() { <-ctx.Done(); l.Close() }) // a task, for Accept fails before the port is closed
 	config := &tls.Config{NextProtos: []string{ProtocolACME}, GetCertificate: p.certificate}
 	slots := make(chan struct{}, maxChallengers)
 	for ctx.Err() == nil {

@@ -1,11 +1,14 @@
 package tlsup
 
 import (
+	"context"
 	"crypto/tls"
 	"fmt"
 	"io"
 	"net"
 	"net/http"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -76,6 +79,48 @@ func TestChallengePorts(t *testing.T) {
 	}
 	if _, err := net.Dial("tcp", a.ports.tls); err == nil {
 		t.Error("still open")
+	}
+}
+
+// lazy is a listener that takes a while from when Accept fails until it is closed, as the system's may. Who closes it
+// again does not wait for that.
+type lazy struct {
+	net.Listener
+	begun  chan struct{} // closed when Accept is called
+	ended  chan struct{} // closed when it fails
+	once   sync.Once
+	closed atomic.Bool
+}
+
+func (l *lazy) Accept() (net.Conn, error) {
+	close(l.begun)
+	<-l.ended
+	return nil, net.ErrClosed
+}
+
+func (l *lazy) Close() (err error) {
+	err = net.ErrClosed
+	l.once.Do(func() {
+		close(l.ended)
+		err = nil
+	})
+	if err == nil {
+		time.Sleep(200 * time.Millisecond)
+		l.closed.Store(true)
+	}
+	return err
+}
+
+func TestChallengePortsWaitUntilTheyAreClosed(t *testing.T) {
+	p := newChallengePorts(ACME{}, nil)
+	var ctx context.Context
+	ctx, p.cancel = context.WithCancel(t.Context())
+	l := &lazy{begun: make(chan struct{}), ended: make(chan struct{})}
+	p.tasks.Go(func() { p.serveTLS(ctx, l) })
+	<-l.begun
+	p.close()
+	if !l.closed.Load() {
+		t.Error("the port is said to be closed before it is")
 	}
 }
 
