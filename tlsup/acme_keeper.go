@@ -52,16 +52,26 @@ func newKeeper(o *order, kind certmagic.KeyType, issuer certmagic.ACMEIssuer, st
 	return k
 }
 
-// attemptKey is where an attempt's end is found in its context.
+// attempt is one go at a certificate.
+type attempt struct{ end context.CancelCauseFunc }
+
+// attemptKey is where an attempt is found in its context.
 type attemptKey struct{}
+
+// attemptOf is whose context ctx is, nil if certmagic began by itself.
+func attemptOf(ctx context.Context) *attempt {
+	a, _ := ctx.Value(attemptKey{}).(*attempt)
+	return a
+}
 
 // attempt has certmagic do something once. By itself it would go on for a month, and hold its lock on the name while it
 // waits, so that nobody could ask for a renewal; the first failure therefore ends its context.
 func (k *keeper) attempt(ctx context.Context, do func(context.Context, string) error) error {
 	ctx, end := context.WithCancelCause(ctx)
 	defer end(nil)
-	defer k.order.client.ports.release(k)
-	err := do(context.WithValue(ctx, attemptKey{}, end), k.order.name)
+	a := &attempt{end}
+	defer k.order.client.ports.release(k, a)
+	err := do(context.WithValue(ctx, attemptKey{}, a), k.order.name)
 	if cause := context.Cause(ctx); err != nil && cause != nil {
 		return cause // told already, by event, or the end of everything
 	}
@@ -130,20 +140,20 @@ func (k *keeper) event(ctx context.Context, event string, data map[string]any) e
 	switch event {
 	case "cert_obtaining":
 		if k.byPort {
-			k.order.client.ports.hold(k)
+			k.order.client.ports.hold(k, attemptOf(ctx))
 		}
 		k.order.client.log.Info("certificate ordered", "name", k.order.name, "key", k.keyType(), "authority", k.order.client.directory)
 	case "cert_obtained":
-		k.order.client.ports.release(k)
+		k.order.client.ports.release(k, attemptOf(ctx))
 		k.succeed(ctx, data["renewal"] == true)
 	case "cert_failed":
-		k.order.client.ports.release(k)
+		k.order.client.ports.release(k, attemptOf(ctx))
 		err, _ := data["error"].(error)
 		if ctx.Err() == nil {
 			k.fail(err, data["renewal"] == true)
 		}
-		if end, ok := ctx.Value(attemptKey{}).(context.CancelCauseFunc); ok {
-			end(err)
+		if a := attemptOf(ctx); a != nil {
+			a.end(err)
 		}
 	case "cert_ocsp_revoked":
 		k.order.client.log.Error("certificate was revoked, a new one is ordered; find out why", "name", k.order.name, "key", k.keyType())

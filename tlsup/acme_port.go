@@ -33,7 +33,7 @@ type challengePorts struct {
 	challenge func(*tls.ClientHelloInfo) (*tls.Certificate, error)
 
 	mu     sync.Mutex // guards what follows
-	orders map[*keeper]bool
+	orders map[*keeper]*attempt
 	cancel context.CancelFunc // nil while nothing is open
 	closed bool               // for good
 	tasks  sync.WaitGroup
@@ -41,7 +41,7 @@ type challengePorts struct {
 
 func newChallengePorts(c ACME, challenge func(*tls.ClientHelloInfo) (*tls.Certificate, error)) *challengePorts {
 	return &challengePorts{http: challengeAddr(c.Host, c.HTTPPort, certmagic.HTTPChallengePort),
-		tls: challengeAddr(c.Host, c.TLSPort, certmagic.TLSALPNChallengePort), challenge: challenge, orders: make(map[*keeper]bool)}
+		tls: challengeAddr(c.Host, c.TLSPort, certmagic.TLSALPNChallengePort), challenge: challenge, orders: make(map[*keeper]*attempt)}
 }
 
 func challengeAddr(host string, port, usual int) string {
@@ -54,11 +54,12 @@ func challengeAddr(host string, port, usual int) string {
 	return net.JoinHostPort(host, strconv.Itoa(port))
 }
 
-// hold keeps the ports open until k is released.
-func (p *challengePorts) hold(k *keeper) {
+// hold keeps the ports open for an attempt of k's, nil for one that certmagic began by itself, until that is released.
+// Only one is under way at a time: certmagic's lock on the name has the others wait.
+func (p *challengePorts) hold(k *keeper, by *attempt) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.orders[k] = true
+	p.orders[k] = by
 	if p.cancel != nil || p.closed {
 		return
 	}
@@ -81,11 +82,14 @@ func (p *challengePorts) listen(ctx context.Context, addr string, serve func(net
 	p.tasks.Go(func() { serve(l) })
 }
 
-// release closes the ports when nothing is ordered any more. It may be called without hold, and again.
-func (p *challengePorts) release(k *keeper) {
+// release closes the ports when nothing is ordered any more. It may be called without hold, and again: what another
+// attempt holds stays open.
+func (p *challengePorts) release(k *keeper, by *attempt) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	delete(p.orders, k)
+	if held, ok := p.orders[k]; ok && held == by {
+		delete(p.orders, k)
+	}
 	if len(p.orders) == 0 {
 		p.closeLocked()
 	}

@@ -35,7 +35,7 @@ func TestChallengePorts(t *testing.T) {
 		return err != nil
 	})
 	own := &keeper{issuer: k.issuer} // that of the attempt is released twice, the second time at any moment
-	a.ports.hold(own)
+	a.ports.hold(own, nil)
 	answer, err := http.Get(fmt.Sprintf("http://%s/.well-known/acme-challenge/guess", a.ports.http))
 	if err != nil || answer.StatusCode != http.StatusNotFound {
 		t.Fatalf("answer %v, error %v", answer, err)
@@ -66,8 +66,8 @@ func TestChallengePorts(t *testing.T) {
 	}
 	defer another.Close()
 	start := time.Now()
-	a.ports.release(own)
-	a.ports.release(own)
+	a.ports.release(own, nil)
+	a.ports.release(own, nil)
 	for _, conn := range []net.Conn{strangers[0], another} {
 		conn.SetDeadline(time.Now().Add(5 * time.Second))
 		if _, err := io.ReadAll(conn); err != nil && isTimeout(err) {
@@ -79,6 +79,50 @@ func TestChallengePorts(t *testing.T) {
 	}
 	if _, err := net.Dial("tcp", a.ports.tls); err == nil {
 		t.Error("still open")
+	}
+}
+
+// An attempt that ends closes no port that another one needs, such as a renewal that waits for an order and is given up.
+func TestChallengePortsOfAnotherAttempt(t *testing.T) {
+	c := ACME{Domains: []string{"ports.example.test"}, Directory: "https://" + acmetest.FreeAddr(t) + "/dir", Host: "127.0.0.1",
+		HTTPPort: acmetest.FreePort(t), TLSPort: acmetest.FreePort(t), pace: acmePace{retry: []time.Duration{time.Hour}}}
+	var log logBook
+	a, err := openACME(t.Context(), c, t.TempDir(), log.logger(t), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(a.close)
+	k := a.orders["ports.example.test"].keepers[0]
+	<-k.order.tried
+	held, finish, ended := make(chan struct{}), make(chan struct{}), make(chan error)
+	go func() {
+		ended <- k.attempt(t.Context(), func(ctx context.Context, _ string) error {
+			k.event(ctx, "cert_obtaining", nil)
+			close(held)
+			<-finish
+			return nil
+		})
+	}()
+	<-held
+	given, up := context.WithCancel(t.Context())
+	up()
+	if err := k.attempt(given, func(ctx context.Context, _ string) error { return ctx.Err() }); err == nil {
+		t.Error("an attempt that was given up went well")
+	}
+	for _, addr := range []string{a.ports.http, a.ports.tls} {
+		if conn, err := net.Dial("tcp", addr); err != nil {
+			t.Errorf("in the middle of an order: %v", err)
+		} else {
+			conn.Close()
+		}
+	}
+	close(finish)
+	if err := <-ended; err != nil {
+		t.Error(err)
+	}
+	if conn, err := net.Dial("tcp", a.ports.tls); err == nil {
+		conn.Close()
+		t.Error("still open when nothing is ordered")
 	}
 }
 
