@@ -86,12 +86,11 @@ func verify(cmd *cobra.Command, c *config.Config, o verifyOptions) error {
 	if v.OK {
 		noteAccess(cmd, c, 0) // after it was verified; a log that is not as it was written is evidence, to which nothing is added
 	}
-	if err := printVerdict(cmd.OutOrStdout(), v, o.json); err != nil {
+	err = printVerdict(cmd.OutOrStdout(), v, o.json)
+	if v.OK {
 		return err
 	}
-	if v.OK {
-		return nil
-	}
+	// Also when it could not be printed: that a reader went away is no error.
 	return fmt.Errorf("the log is not as it was written: %s", show.Escape(v.Findings[0].String()))
 }
 

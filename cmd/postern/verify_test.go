@@ -3,6 +3,7 @@ package main
 import (
 	"database/sql"
 	"encoding/json"
+	"io"
 	"net/netip"
 	"os"
 	"os/exec"
@@ -85,6 +86,18 @@ func TestVerifyTellsTheTruth(t *testing.T) {
 	var v audit.Verdict
 	if err := json.Unmarshal([]byte(got.out), &v); err != nil || v.OK || v.Count < 1 || v.Findings[0].Key != "seq 3" || got.code != 1 {
 		t.Errorf("%+v, %v, exit %d", v, err, got.code)
+	}
+}
+
+// Nobody who reads the verdict's first line only may take an altered log for a good one, nor a proof that proves nothing.
+func TestABrokenPipeHidesNoVerdict(t *testing.T) {
+	dir := recorded(t)
+	alter(t, dir, "UPDATE records SET user = 'eve' WHERE seq = 3")
+	for _, args := range [][]string{{"verify", "--full"}, {"verify", "--full", "--json"}} {
+		err := run(t.Context(), append(args, "--data-dir", dir), strings.NewReader(""), brokenPipe{}, io.Discard)
+		if exitCode(err) != 1 || !strings.Contains(err.Error(), "not as it was written") {
+			t.Errorf("%v of an altered log ended with %v", args, err)
+		}
 	}
 }
 
