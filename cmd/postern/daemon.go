@@ -26,6 +26,8 @@ import (
 const (
 	drainTime    = 30 * time.Second // for commands that run when the daemon is asked to stop
 	headerTime   = 5 * time.Second
+	requestTime  = 10 * time.Second
+	answerTime   = time.Minute // from the request's header on; a WebSocket has times of its own
 	idleTime     = 2 * time.Minute
 	headerOctets = 64 << 10
 )
@@ -161,8 +163,13 @@ func (d *daemon) openPages(h hint) {
 	d.pages = web.New(web.Options{Log: d.audit.Reader(), Health: d.audit.Health, Stats: d.relay.Stats, Ready: d.ready,
 		Certificates: d.forDashboard, Turns: d.turns.list, Anchors: d.listAnchors, Warnings: warnings(d.config), Version: version(), Hint: commands,
 		Record: func(ev proxy.Event) { d.audit.Record(ev) }, Logger: d.log})
-	d.http = &http.Server{Handler: d.pages.Handler(), ReadHeaderTimeout: headerTime, IdleTimeout: idleTime,
-		MaxHeaderBytes: headerOctets, ConnState: atMost(maxPages), ErrorLog: slog.NewLogLogger(d.log.Handler(), slog.LevelDebug)}
+	d.http = pageServer(d.pages.Handler(), d.log)
+}
+
+// pageServer bounds what a browser may take, of time, too: whoever neither reads nor writes would keep its place for good.
+func pageServer(h http.Handler, log *slog.Logger) *http.Server {
+	return &http.Server{Handler: h, ReadHeaderTimeout: headerTime, ReadTimeout: requestTime, WriteTimeout: answerTime, IdleTimeout: idleTime,
+		MaxHeaderBytes: headerOctets, ConnState: atMost(maxPages), ErrorLog: slog.NewLogLogger(log.Handler(), slog.LevelDebug)}
 }
 
 // serve announces the listeners, all bound by now, and serves them.

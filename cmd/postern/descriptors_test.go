@@ -2,11 +2,14 @@ package main
 
 import (
 	"errors"
+	"io"
+	"log/slog"
 	"net"
 	"net/http"
 	"os"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"postern/cmd/internal/config"
@@ -62,5 +65,57 @@ func TestTheDashboardHasABound(t *testing.T) {
 	})
 	if err := d.stop(t.Context()); err != nil {
 		t.Error(err)
+	}
+}
+
+// oneConn is a listener that has one connection to give, and is closed then.
+type oneConn struct {
+	net.Listener
+	conn chan net.Conn
+}
+
+func (l oneConn) Accept() (net.Conn, error) {
+	if conn, ok := <-l.conn; ok {
+		return conn, nil
+	}
+	return nil, net.ErrClosed
+}
+
+func (oneConn) Close() error { return nil }
+
+// Whoever stops in the middle of a request, or of reading its answer, keeps no place at the dashboard.
+func TestTheDashboardWaitsForNobody(t *testing.T) {
+	for name, request := range map[string]string{
+		"a body that does not come":  "GET / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 10\r\n\r\n",
+		"an answer that is not read": "GET / HTTP/1.1\r\nHost: localhost\r\n\r\n",
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				ours, theirs := net.Pipe()
+				l := oneConn{conn: make(chan net.Conn, 1)}
+				l.conn <- theirs
+				close(l.conn)
+				ended := make(chan struct{})
+				s := pageServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.Write(make([]byte, 1<<20)) }), slog.New(slog.DiscardHandler))
+				count := s.ConnState
+				s.ConnState = func(conn net.Conn, state http.ConnState) {
+					count(conn, state)
+					if state == http.StateClosed {
+						close(ended)
+					}
+				}
+				go s.Serve(l)
+				if _, err := io.WriteString(ours, request); err != nil {
+					t.Fatal(err)
+				}
+				select {
+				case <-ended:
+				case <-time.After(time.Hour):
+					t.Error("still there after an hour")
+				}
+				ours.Close()
+				s.Close()
+			})
+		})
 	}
 }
