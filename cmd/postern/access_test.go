@@ -13,7 +13,6 @@ import (
 
 	"postern/audit"
 	"postern/cmd/internal/config"
-	"postern/cmd/internal/control"
 	"postern/proxy"
 )
 
@@ -204,11 +203,7 @@ func TestALogThatFailsSaysWhoCouldNotBeRecorded(t *testing.T) {
 	}
 	log.Close() // as refused as a log whose disk is full
 	d := &daemon{config: c, audit: log}
-	socket, err := control.Serve(dir, d.controls())
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer socket.Close()
+	answerIn(t, dir, d.controls())
 	got := invoke(t, "sessions", "--data-dir", dir)
 	if got.code != 0 || strings.Count(got.out, "\n") != 3 || !strings.Contains(got.err, "not recorded: audit log closed") {
 		t.Errorf("%+v", got)

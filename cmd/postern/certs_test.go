@@ -166,18 +166,30 @@ func TestCertsRenewGivenUp(t *testing.T) {
 		<-ctx.Done()
 		return listing{}, ctx.Err()
 	}))
-	s, err := control.Serve(dir, mux)
-	if err != nil {
-		t.Fatal(err)
-	}
-	err = run(ctx, []string{"certs", "renew", "a.example", "--data-dir", dir}, strings.NewReader(""), io.Discard, io.Discard)
+	answerIn(t, dir, mux)
+	err := run(ctx, []string{"certs", "renew", "a.example", "--data-dir", dir}, strings.NewReader(""), io.Discard, io.Discard)
 	if exitCode(err) != 1 || !strings.Contains(err.Error(), "given up") {
 		t.Errorf("ended with %v", err)
 	}
 	<-ended
-	if err := s.Close(); err != nil {
-		t.Error(err)
+}
+
+// answerIn has h answer at the control socket of dir until the test ends.
+func answerIn(t *testing.T, dir string, h http.Handler) {
+	t.Helper()
+	claim, err := control.Take(dir)
+	if err != nil {
+		t.Fatal(err)
 	}
+	socket, err := claim.Serve(h)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := errors.Join(socket.Close(), claim.Close()); err != nil {
+			t.Error(err)
+		}
+	})
 }
 
 func TestWarnings(t *testing.T) {

@@ -48,8 +48,9 @@ type daemon struct {
 	audit     *audit.Log
 	anchors   *anchor.Anchors // of its checkpoints
 	certs     *tlsup.Source
-	turns     *turns      // of certificates
-	behind    *tls.Config // of the backend's leg; nil in clear text
+	claim     *control.Claim // of the data directory
+	turns     *turns         // of certificates
+	behind    *tls.Config    // of the backend's leg; nil in clear text
 	control   *control.Server
 	relay     *proxy.Server
 	pages     *web.Server
@@ -96,6 +97,10 @@ func (d *daemon) open(ctx context.Context, stdout io.Writer, h hint) (err error)
 	if d.audit, err = d.openAudit(ctx); err != nil {
 		return err
 	}
+	// What lies there is for one: two would make a root or order certificates at once, and write over each other's.
+	if d.claim, err = control.Take(c.DataDir); err != nil {
+		return err
+	}
 	d.recordConfig()
 	if err := d.openAnchors(stdout); err != nil {
 		return err
@@ -109,7 +114,7 @@ func (d *daemon) open(ctx context.Context, stdout io.Writer, h hint) (err error)
 	if d.dashboard != nil {
 		d.openPages(h)
 	}
-	d.control, err = control.Serve(c.DataDir, d.controls())
+	d.control, err = d.claim.Serve(d.controls())
 	return err
 }
 
@@ -255,6 +260,9 @@ func (d *daemon) closeStores() error {
 	}
 	if d.audit != nil {
 		errs = append(errs, wrap("close audit log", d.closeAudit()))
+	}
+	if d.claim != nil {
+		errs = append(errs, wrap("give up data directory", d.claim.Close()))
 	}
 	return errors.Join(errs...)
 }

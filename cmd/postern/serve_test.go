@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"io"
 	"net"
@@ -90,6 +91,28 @@ func TestHealthTellsOfDraining(t *testing.T) {
 	d.readiness.Store(nil)
 	if d.ready() != nil {
 		t.Error("never ready")
+	}
+}
+
+// Who is refused a data directory has changed nothing in it.
+func TestASecondDaemonLeavesADataDirectoryAlone(t *testing.T) {
+	dir := t.TempDir()
+	d := wholeDaemon(t, dir, &logBuffer{})
+	leaf := filepath.Join(dir, "local-ca", "leaf.pem")
+	before, err := os.ReadFile(leaf)
+	if err != nil {
+		t.Fatal(err)
+	}
+	got := invoke(t, "serve", "--backend", "127.0.0.1:1", "--tls-local", "--tls-default-name", "other.example", "--listen-pop3", "", "--web", "",
+		"--listen-pop3s", "127.0.0.1:0", "--data-dir", dir, "--audit-db", filepath.Join(t.TempDir(), "audit.db"))
+	if got.code != 1 || !strings.Contains(got.err, "in use by another postern") {
+		t.Errorf("%+v", got)
+	}
+	if after, err := os.ReadFile(leaf); err != nil || !bytes.Equal(after, before) {
+		t.Errorf("the certificate of the one that runs was replaced, %v", err)
+	}
+	if err := d.stop(context.Background()); err != nil {
+		t.Error(err)
 	}
 }
 

@@ -1,7 +1,7 @@
 // Package control lets the program's other commands speak with a serve that is running: HTTP with JSON over a
 // Unix socket in the data directory.
 //
-// Serve opens the socket for a Handler, usually a mux of JSON handlers; Client calls it. Who may use the socket is
+// Take claims the directory, Claim.Serve opens the socket for a Handler, usually a mux of JSON handlers; Client calls it. Who may use the socket is
 // decided by the file system alone: its mode is 0600, so it takes the user of serve, or root. One serve has a data directory:
 // the lock on the directory, which the kernel drops with its owner, tells a running one from what a crash left behind.
 //
@@ -37,7 +37,7 @@ const (
 var (
 	// ErrNotRunning is wrapped by Client's errors when nobody serves the data directory.
 	ErrNotRunning = errors.New("no postern serve runs there")
-	// ErrInUse is wrapped by Serve's error when another process serves the data directory.
+	// ErrInUse is wrapped by Take's error when another process serves the data directory.
 	ErrInUse = errors.New("in use by another postern: stop it, or give this one a data directory of its own")
 )
 

@@ -35,18 +35,28 @@ func greeter() http.Handler {
 	return mux
 }
 
-func serve(t *testing.T, dir string, h http.Handler) *Server {
+// served is a socket in a directory that was claimed for it.
+type served struct {
+	*Server
+	claim *Claim
+}
+
+func serve(t *testing.T, dir string, h http.Handler) served {
 	t.Helper()
-	s, err := Serve(dir, h)
+	c, err := Take(dir)
 	if err != nil {
 		t.Fatal(err)
 	}
-	return s
+	s, err := c.Serve(h)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return served{s, c}
 }
 
-func closeIt(t *testing.T, s *Server) {
+func closeIt(t *testing.T, s served) {
 	t.Helper()
-	if err := s.Close(); err != nil {
+	if err := errors.Join(s.Close(), s.claim.Close()); err != nil {
 		t.Error(err)
 	}
 }
@@ -134,7 +144,7 @@ func TestWhatACrashLeftIsReplaced(t *testing.T) {
 func TestOneServesADirectory(t *testing.T) {
 	dir := t.TempDir()
 	s := serve(t, dir, greeter())
-	if _, err := Serve(dir, greeter()); !errors.Is(err, ErrInUse) {
+	if _, err := Take(dir); !errors.Is(err, ErrInUse) {
 		t.Errorf("got %v", err)
 	}
 	if err := Client(dir).Call(t.Context(), "GET", "/ping", nil, &reply{}); err != nil {
@@ -142,7 +152,7 @@ func TestOneServesADirectory(t *testing.T) {
 	}
 	closeIt(t, s)
 	closeIt(t, serve(t, dir, greeter()))
-	if _, err := Serve("/nowhere", greeter()); !errors.Is(err, fs.ErrNotExist) {
+	if _, err := Take("/nowhere"); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("got %v", err)
 	}
 }

@@ -16,26 +16,38 @@ import (
 	"time"
 )
 
+// Claim is the right to a data directory, which one process has at a time.
+type Claim struct {
+	dir  string
+	lock *os.File // the directory; locked
+}
+
+// Take claims the data directory dir, which must exist, until Close. Its error wraps ErrInUse when another process has it.
+func Take(dir string) (*Claim, error) {
+	lock, err := lockDir(dir)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", dir, err)
+	}
+	return &Claim{dir, lock}, nil
+}
+
+// Close gives the directory up. Servers in it are closed by then.
+func (c *Claim) Close() error { return c.lock.Close() }
+
 // Server is an open control socket.
 type Server struct {
-	lock   *os.File // the data directory; locked
 	socket string
 	http   *http.Server
 	cancel context.CancelFunc // ends the requests that are under way
 	done   sync.WaitGroup
 }
 
-// Serve opens the control socket of the data directory dir, which must exist, and answers there with h until
-// Close. A socket that a crash left behind is replaced.
-func Serve(dir string, h http.Handler) (*Server, error) {
-	lock, err := lockDir(dir)
+// Serve opens the control socket of the data directory and answers there with h until Close. A socket that a crash left
+// behind is replaced.
+func (c *Claim) Serve(h http.Handler) (*Server, error) {
+	s := &Server{socket: filepath.Join(c.dir, socketName)}
+	l, err := s.listen(c.dir)
 	if err != nil {
-		return nil, fmt.Errorf("%s: %w", dir, err)
-	}
-	s := &Server{lock: lock, socket: filepath.Join(dir, socketName)}
-	l, err := s.listen(dir)
-	if err != nil {
-		lock.Close()
 		return nil, fmt.Errorf("open control socket: %w", err)
 	}
 	ctx, cancel := context.WithCancel(context.Background())
@@ -102,7 +114,7 @@ func (s *Server) Close() error {
 		s.http.Close() // a caller who does not read must not hold up the end
 	}
 	s.done.Wait()
-	return errors.Join(err, s.lock.Close())
+	return err
 }
 
 // bounded reads each request's body before h sees it, within the bounds, and leaves the time of the answer to h and to
