@@ -37,8 +37,11 @@ type Upstream struct {
 }
 
 const (
-	pinPrefix    = "sha256//"
-	resumptions  = 64 // sessions of one backend that may be resumed
+	pinPrefix   = "sha256//"
+	resumptions = 64 // sessions of one backend that may be resumed
+	// resumable is for how long one may. Servers' tickets live longer than that, as a rule: crypto/tls tells of one that has
+	// expired as of a handshake that failed.
+	resumable    = 5 * time.Minute
 	maxNamesTold = 5
 )
 
@@ -84,11 +87,12 @@ func (u Upstream) sessions() tls.ClientSessionCache {
 type sessions struct {
 	tls.ClientSessionCache
 	refused atomic.Bool
+	kept    atomic.Pointer[time.Time] // when the newest was, of the one backend that there is
 }
 
 // Get is called before a handshake.
 func (s *sessions) Get(key string) (*tls.ClientSessionState, bool) {
-	if s.refused.Load() {
+	if kept := s.kept.Load(); s.refused.Load() || kept == nil || time.Since(*kept) > resumable {
 		return nil, false
 	}
 	return s.ClientSessionCache.Get(key)
@@ -98,6 +102,9 @@ func (s *sessions) Get(key string) (*tls.ClientSessionState, bool) {
 func (s *sessions) Put(key string, state *tls.ClientSessionState) {
 	if state == nil {
 		s.refused.Store(true)
+	} else {
+		now := time.Now()
+		s.kept.Store(&now)
 	}
 	s.ClientSessionCache.Put(key, state)
 }

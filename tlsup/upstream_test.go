@@ -3,9 +3,11 @@ package tlsup
 import (
 	"crypto/tls"
 	"errors"
+	"io"
 	"net"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 )
 
@@ -94,6 +96,41 @@ func TestUpstream(t *testing.T) {
 			}
 		})
 	}
+}
+
+// A night without mail ends no resumption, although what was kept has expired by the morning.
+func TestUpstreamResumesAfterARest(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := newPair(t, "pop.example.test", time.Now().Add(365*24*time.Hour), 0)
+		cert, err := tls.X509KeyPair(p.cert, p.key)
+		if err != nil {
+			t.Fatal(err)
+		}
+		server := &tls.Config{Certificates: []tls.Certificate{cert}}
+		c, err := Upstream{ServerName: "pop.example.test", Verify: VerifyNone}.TLSConfig()
+		if err != nil {
+			t.Fatal(err)
+		}
+		session := func() bool {
+			near, far := net.Pipe()
+			go func() { tls.Server(far, server).Write([]byte("+OK")) }()
+			conn := tls.Client(near, c)
+			if _, err := io.ReadFull(conn, make([]byte, 3)); err != nil {
+				t.Fatal(err)
+			}
+			near.Close()
+			return conn.ConnectionState().DidResume
+		}
+		for _, rest := range []time.Duration{0, resumable + time.Second, 8 * 24 * time.Hour} { // a ticket lives for 7 days at most
+			time.Sleep(rest)
+			if session() {
+				t.Errorf("the first session after %v was resumed", rest)
+			}
+			if !session() {
+				t.Errorf("the second session after %v was not resumed", rest)
+			}
+		}
+	})
 }
 
 func TestUpstreamMisconfigured(t *testing.T) {
