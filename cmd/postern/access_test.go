@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
@@ -210,6 +211,28 @@ func TestALogThatFailsSaysWhoCouldNotBeRecorded(t *testing.T) {
 	}
 	if all := accesses(t, dir); len(all) > 0 {
 		t.Errorf("recorded behind the back of serve: %+v", all)
+	}
+}
+
+// TestTheDashboardAnswersAfterTheRecord of who asks is on disk.
+func TestTheDashboardAnswersAfterTheRecord(t *testing.T) {
+	d := wholeDaemon(t, t.TempDir(), &logBuffer{})
+	last := func() int64 {
+		seq, err := d.audit.Reader().LastSeq(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		return seq
+	}
+	for i := range 20 {
+		before := last()
+		get(t, fmt.Sprintf("http://%s/api/sessions?user=user%d", d.dashboard.Addr(), i))
+		if last() == before {
+			t.Error("an answer without its record")
+		}
+	}
+	if err := d.stop(t.Context()); err != nil {
+		t.Error(err)
 	}
 }
 

@@ -167,9 +167,13 @@ func (d *daemon) openPages(h hint) {
 	}
 	d.pages = web.New(web.Options{Log: d.audit.Reader(), Health: d.audit.Health, Stats: d.relay.Stats, Ready: d.ready,
 		Certificates: d.forDashboard, Turns: d.turns.list, Anchors: d.listAnchors, Warnings: warnings(d.config), Version: version(), Hint: commands,
-		Record: func(ev proxy.Event) { d.audit.Record(ev) }, Logger: d.log})
+		Record: d.recordReader, Logger: d.log})
 	d.http = pageServer(d.pages.Handler(), d.log)
 }
+
+// recordReader puts on record who reads through the dashboard, before it answers. As for a command, what keeps the record
+// from being made does not keep the log from being read; the log tells of that itself.
+func (d *daemon) recordReader(ev proxy.Event) { _ = d.audit.Record(ev).Wait() }
 
 // pageServer bounds what a browser may take, of time, too: whoever neither reads nor writes would keep its place for good.
 func pageServer(h http.Handler, log *slog.Logger) *http.Server {
