@@ -19,6 +19,8 @@ const (
 	defaultPropagation = 2 * time.Minute
 	// propagationPoll is the pause between two looks.
 	propagationPoll = time.Second
+	// cleanUpTime bounds how long a record is taken out when nobody waits for the order any more: the end waits for that.
+	cleanUpTime = 10 * time.Second
 	// maxAliases bounds a chain of CNAME records.
 	maxAliases = 8
 )
@@ -114,8 +116,13 @@ func (s *dnsSolver) Present(ctx context.Context, c acme.Challenge) error {
 	return s.records.present(ctx, s.canonical(ctx, c.DNS01TXTRecordName()), c.DNS01KeyAuthorization())
 }
 
-// CleanUp takes the record out.
+// CleanUp takes the record out, also of an order that was given up: nobody else would.
 func (s *dnsSolver) CleanUp(ctx context.Context, c acme.Challenge) error {
+	if ctx.Err() != nil {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(context.WithoutCancel(ctx), cleanUpTime)
+		defer cancel()
+	}
 	return s.records.cleanup(ctx, s.canonical(ctx, c.DNS01TXTRecordName()), c.DNS01KeyAuthorization())
 }
 

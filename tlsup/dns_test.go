@@ -240,3 +240,33 @@ func TestDNSHook(t *testing.T) {
 		t.Errorf("error %v", err)
 	}
 }
+
+// left are the records that somebody put into the DNS.
+type left map[string]bool
+
+func (l left) present(ctx context.Context, name, _ string) error {
+	l[name] = true
+	return ctx.Err()
+}
+
+func (l left) cleanup(ctx context.Context, name, _ string) error {
+	if _, bounded := ctx.Deadline(); ctx.Err() == nil && bounded {
+		delete(l, name)
+	}
+	return ctx.Err()
+}
+
+// An order that is given up leaves nothing in the DNS.
+func TestDNSCleanUpAfterTheEnd(t *testing.T) {
+	records := left{}
+	s := &dnsSolver{records: records}
+	challenge := acme.Challenge{Type: acme.ChallengeTypeDNS01, Identifier: acme.Identifier{Type: "dns", Value: "a.example.test"}}
+	ctx, cancel := context.WithCancel(t.Context())
+	if err := s.Present(ctx, challenge); err != nil || len(records) != 1 {
+		t.Fatal(records, err)
+	}
+	cancel()
+	if err := s.CleanUp(ctx, challenge); err != nil || len(records) != 0 {
+		t.Errorf("left in the DNS: %v, %v", records, err)
+	}
+}
