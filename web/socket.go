@@ -133,19 +133,32 @@ func (v *viewer) serve(after, log string) {
 	ctx, cancel := context.WithCancel(v.s.ctx)
 	var parts sync.WaitGroup
 	parts.Go(func() { v.read(cancel) })
-	// A write that a stalled browser holds up must not hold up Close.
-	hurry := context.AfterFunc(ctx, func() { _ = v.conn.NetConn().SetWriteDeadline(time.Now().Add(closeWait)) })
+	written := make(chan struct{})
+	hurry := context.AfterFunc(ctx, func() { v.hurry(written) })
 
 	code, err := v.write(ctx, &parts, after, log)
 	if err != nil && ctx.Err() == nil {
 		v.s.o.Logger.Debug("viewer ends", "addr", v.conn.RemoteAddr().String(), "err", err)
 	}
-	cancel()
 	hurry()
+	close(written)
+	cancel()
 	message := websocket.FormatCloseMessage(code, "")
 	_ = v.conn.WriteControl(websocket.CloseMessage, message, time.Now().Add(closeWait))
 	_ = v.conn.Close()
 	parts.Wait()
+}
+
+// hurry ends a write that a stalled browser holds up, which must not hold up Close. A deadline would not do: a write that
+// begins sets its own.
+func (v *viewer) hurry(written <-chan struct{}) {
+	limit := time.NewTimer(closeWait)
+	defer limit.Stop()
+	select {
+	case <-limit.C:
+		_ = v.conn.NetConn().Close()
+	case <-written:
+	}
 }
 
 // read takes what the browser sends, which is answers to pings, until it leaves.

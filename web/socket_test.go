@@ -1,11 +1,13 @@
 package web
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 	"net"
 	"net/http"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -235,6 +237,57 @@ func TestSlowViewerHoldsNobodyUp(t *testing.T) {
 	if took < closeWait/2 {
 		t.Errorf("Close took %v: nobody was slow", took)
 	}
+}
+
+// pipes is a listener whose connections have no buffers, so that a viewer's pace is the server's.
+type pipes chan net.Conn
+
+func (p pipes) Accept() (net.Conn, error) {
+	if conn, ok := <-p; ok {
+		return conn, nil
+	}
+	return nil, net.ErrClosed
+}
+
+func (p pipes) Close() error   { close(p); return nil }
+func (p pipes) Addr() net.Addr { return &net.UnixAddr{Name: "pipes", Net: "unix"} }
+
+// A browser that stalls when Close has begun holds it up no longer than one that had before.
+func TestViewerThatStallsAtTheEndHoldsNobodyUp(t *testing.T) {
+	var ending atomic.Bool
+	var s *scene
+	s = newScene(t, func(o *Options) {
+		health := o.Health
+		o.Health = func() audit.Health { // is asked for when records are about to be sent
+			if ending.Load() {
+				s.web.stop()
+				time.Sleep(50 * time.Millisecond)
+			}
+			return health()
+		}
+	})
+	l := make(pipes)
+	s.done.Go(func() { _ = s.http.Serve(l) })
+	dialer := websocket.Dialer{NetDialContext: func(context.Context, string, string) (net.Conn, error) {
+		near, far := net.Pipe()
+		l <- far
+		return near, nil
+	}}
+	stalled, _, err := dialer.Dial("ws://localhost/ws", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for next(t, stalled).Type != "records" {
+	}
+	ending.Store(true) // and it never reads again
+	s.chat(1)
+	<-s.web.ctx.Done()
+	began := time.Now()
+	s.cut()
+	if took := time.Since(began); took > 3*closeWait {
+		t.Errorf("Close waited %v for a viewer that does not read", took)
+	}
+	stalled.Close()
 }
 
 func TestCloseTakesLeave(t *testing.T) {
