@@ -127,6 +127,7 @@ func (s *story) run(c *peers.Raw, a peers.Account) {
 		commands = append(commands, fmt.Sprintf("RETR %d", n), fmt.Sprintf("TOP %d 1", n), "NOOP")
 	}
 	commands = append(commands, "DELE 1", "DELE 2", "QUIT")
+	pending := int64(0)
 	for _, command := range commands {
 		reply, err := c.Do(command)
 		fields := strings.Fields(command)
@@ -135,7 +136,7 @@ func (s *story) run(c *peers.Raw, a peers.Account) {
 		case "RETR", "TOP", "DELE":
 			fmt.Sscan(fields[1], &r.message)
 		case "QUIT":
-			r.pending = 2
+			r.pending = pending
 		}
 		if r.verb == "RETR" || r.verb == "TOP" {
 			r.octets = max(0, bodyOctets(reply))
@@ -147,6 +148,12 @@ func (s *story) run(c *peers.Raw, a peers.Account) {
 			return
 		}
 		s.replies = append(s.replies, r)
+		switch {
+		case r.verb == "DELE" && r.status == "+OK": // a maildrop has few messages in the end
+			pending++
+		case r.verb == "RSET":
+			pending = 0
+		}
 		if r.verb == "PASS" && r.status != "+OK" {
 			return // the session of the round before still holds the maildrop
 		}
