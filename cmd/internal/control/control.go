@@ -1,9 +1,10 @@
 // Package control lets the program's other commands speak with a serve that is running: HTTP with JSON over a
 // Unix socket in the data directory.
 //
-// Take claims the directory, Claim.Serve opens the socket for a Handler, usually a mux of JSON handlers; Client calls it. Who may use the socket is
-// decided by the file system alone: its mode is 0600, so it takes the user of serve, or root. One serve has a data directory:
-// the lock on the directory, which the kernel drops with its owner, tells a running one from what a crash left behind.
+// Take claims the directory, Claim.Serve opens the socket for a Handler, usually a mux of JSON handlers; Client calls it.
+// Who may use the socket is decided by the file system alone: its mode is 0600, so it takes the user of serve, or root. One
+// serve has a data directory: the lock on the directory, which the kernel drops with its owner, tells a running one from
+// what a crash left behind.
 //
 // Every request has a bound on its size and its time. The package knows nothing of what is asked.
 package control
